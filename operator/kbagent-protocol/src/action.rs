@@ -12,11 +12,15 @@ pub const MEMBER_PROMOTE: &str = "udf-memberPromote";
 /// Removes the member `KB_MEMBER_ID`, whose peer URL must be that of the named pod (M4); output: JSON
 /// [`super::MemberList`] that no longer holds it.
 pub const MEMBER_LEAVE: &str = "memberLeave";
+/// Has the agent's own etcd stop, because its member is about to be removed: requests under way are answered, and
+/// clients are asked to leave. It stays down for ten seconds, then starts again if it is a member still. Refused while
+/// it leads others, and within a minute of the last time.
+pub const DRAIN: &str = "udf-drain";
 /// Compacts the key space to the newest revision; output: that revision as text.
 pub const COMPACT: &str = "udf-compact";
 /// Defragments the database of the agent's own member, which must not lead others, while all members are voters
 /// that keep up. Answers `inProgress` when it takes longer than the agent waits: it continues, the view says so,
-/// and the next request returns how it ended.
+/// and the next request returns how it ended. `KB_DEFRAGMENTATION_REQUEST`, if given, is shown in [`super::Care`] then.
 pub const DEFRAGMENT: &str = "udf-defragment";
 /// Disarms the alarm `KB_ALARM` of the member `KB_MEMBER_ID`; CORRUPT only when that is no member any more and
 /// the hashes of all voters agree. `inProgress` as for [`DEFRAGMENT`].

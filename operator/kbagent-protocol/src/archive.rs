@@ -32,4 +32,7 @@ pub struct ArchiveReport {
     /// Why it does not proceed, if it does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
+    /// What will be a trouble later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
 }

@@ -3,13 +3,15 @@
 //! Identifiers of etcd (member, cluster) are `u64` in etcd and lower-case hexadecimal text here, as etcd logs them,
 //! because JSON readers lose bits of large integers.
 //!
-//! Paths "with authority" want an `Authorization` header: see [`Authorization`].
+//! Paths "with authority" want an `Authorization` header: see [`Authorization`]. [`flags`] is how operator and launcher
+//! read etcd's arguments.
 
 mod accounts;
 pub mod action;
 mod archive;
 mod backup;
 mod election;
+pub mod flags;
 mod format;
 pub mod parameter;
 mod seen;
@@ -258,13 +260,28 @@ pub struct MemberStanding {
 
 /// What was done to free space, each by etcd's revision just before it; 0 for never. Sizes do not show it: etcd counts
 /// pages as free a commit late, and a member that is out of space commits nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Care {
     /// The revision that the key space was compacted to through this agent.
     pub compacted: i64,
     /// The revision at which the member was defragmented.
     pub defragmented: i64,
+    /// The last defragmentation; `None` from agents of releases that do not report it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<Defragmented>,
+}
+
+/// A defragmentation that was done.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Defragmented {
+    /// The last request that it answers; empty when there was none.
+    pub request: String,
+    /// Bytes of the database before; 0 while there was none.
+    pub bytes_before: u64,
+    /// Bytes of it afterwards; 0 when etcd has not said.
+    pub bytes_after: u64,
 }
 
 /// What etcd's `Maintenance.Status` said of its own member, with names for its identifiers.
@@ -497,7 +514,7 @@ pub struct RelayReport {
     pub given_up: u64,
 }
 
-/// Ends of the certificates that etcd and the agent use, in seconds since 1970.
+/// Ends of the certificates that etcd and the agent use, and when their renewal is due, in seconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CertificateReport {
@@ -505,6 +522,12 @@ pub struct CertificateReport {
     pub certificate_ends: i64,
     /// Of the CA that it believes.
     pub ca_ends: i64,
+    /// When the renewal of the member's certificate is due; agents of earlier releases do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_due: Option<i64>,
+    /// When that of the CA is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_due: Option<i64>,
 }
 
 /// Fencing of the own member (design: a deposed leader is fenced).

@@ -16,5 +16,7 @@ pub const LEAVE_MEMBER_POD_FQDN: &str = "KB_LEAVE_MEMBER_POD_FQDN";
 pub const MEMBER_ID: &str = "KB_MEMBER_ID";
 /// The alarm the action is about, in etcd's word.
 pub const ALARM: &str = "KB_ALARM";
+/// UID of the OpsRequest by which a defragmentation is asked for.
+pub const DEFRAGMENTATION_REQUEST: &str = "KB_DEFRAGMENTATION_REQUEST";
 /// The minor that a downgrade leads to, e.g. `3.5`.
 pub const DOWNGRADE_TARGET: &str = "KB_DOWNGRADE_TARGET";

@@ -85,6 +85,8 @@ pub struct Config {
     pub pod_uid: String,
     /// `POD_IP`: what the own DNS name must resolve to.
     pub pod_ip: Option<String>,
+    /// `POD_IPS`: its addresses of both families, separated by commas; none from an operator of before.
+    pub pod_ips: Vec<IpAddr>,
     /// `KB_CLUSTER_UID`: in the cluster token and in the identity file (B4).
     pub cluster_uid: String,
     /// `KB_HEADLESS_DOMAIN`: members are `{pod}.{this}`.
@@ -131,7 +133,7 @@ pub struct Config {
     pub relay_clients: bool,
     /// `OTEL_EXPORTER_OTLP_ENDPOINT`: the collector of traces of failovers; none when it is not set.
     pub collector: Option<String>,
-    /// `KB_LISTEN`: where kbagent listens.
+    /// `KB_LISTEN`: where kbagent listens. `0.0.0.0` is all addresses, those of IPv6 too.
     pub listen: SocketAddr,
     /// `KB_ELECTION_TIMEOUT_MS`: etcd's election timeout; an etcd that hangs longer is fenced.
     pub election_timeout: Duration,
@@ -163,6 +165,7 @@ impl Config {
             pod_name: env.needed("POD_NAME")?,
             pod_uid: env.needed("POD_UID")?,
             pod_ip: env.given("POD_IP"),
+            pod_ips: env.addresses("POD_IPS")?,
             cluster_uid: env.needed("KB_CLUSTER_UID")?,
             leader_service: env.given("KB_LEADER_SERVICE"),
             peers: env.given("KB_PEERS").map(peers).unwrap_or_default(),
@@ -279,14 +282,37 @@ impl Config {
         without_scheme(&self.peer_endpoint)
     }
 
-    /// The address that clients of the service come to, where the agent may have it: apart from the one at which it
+    /// The pod's addresses, of each family one.
+    fn own_ips(&self) -> impl Iterator<Item = IpAddr> {
+        let first = self.pod_ip.as_ref().and_then(|ip| ip.parse().ok());
+        first.into_iter().chain(self.pod_ips.iter().copied())
+    }
+
+    /// The addresses that clients of the service come to, where the agent may have them: apart from the one at which it
     /// asks its own member, which stays etcd's alone.
     #[must_use]
-    pub fn front_ip(&self) -> Option<IpAddr> {
-        let ip: IpAddr = self.pod_ip.as_ref()?.parse().ok()?;
-        let own: SocketAddr = self.etcd_address().parse().ok()?;
-        let apart = own.port() == self.client_port && own.ip() != ip;
-        (apart && !ip.is_unspecified()).then_some(ip)
+    pub fn front_ips(&self) -> Vec<IpAddr> {
+        let own = self.etcd_address().parse::<SocketAddr>().ok();
+        let apart = |own: &SocketAddr| {
+            own.port() == self.client_port && self.own_ips().all(|ip| ip != own.ip())
+        };
+        if !own.is_some_and(|own| apart(&own)) {
+            return Vec::new();
+        }
+        let mut found = Vec::new();
+        for ip in self.own_ips().filter(|ip| !ip.is_unspecified()) {
+            if !found.contains(&ip) {
+                found.push(ip);
+            }
+        }
+        found
+    }
+
+    /// Whether an address is the pod's; `None` when it knows none of its own.
+    #[must_use]
+    pub fn is_own(&self, address: IpAddr) -> Option<bool> {
+        self.own_ips().next()?;
+        Some(self.own_ips().any(|own| own == address))
     }
 
     /// The own peer URL, by which the member is known (M4).
@@ -326,6 +352,22 @@ impl Env<'_> {
 
     fn path(&self, name: &str, default: &str) -> PathBuf {
         PathBuf::from(self.given(name).unwrap_or_else(|| default.to_owned()))
+    }
+
+    fn addresses(&self, name: &'static str) -> Result<Vec<IpAddr>, ConfigError> {
+        let text = self.given(name).unwrap_or_default();
+        let entries = text.split(',').map(str::trim);
+        let read = |entry: &str| {
+            entry.parse().map_err(|_| ConfigError::Unreadable {
+                name,
+                value: text.clone(),
+                wanted: "list of addresses with commas between them",
+            })
+        };
+        entries
+            .filter(|entry| !entry.is_empty())
+            .map(read)
+            .collect()
     }
 
     fn parsed<T: std::str::FromStr>(
@@ -432,18 +474,31 @@ mod tests {
     }
 
     #[test]
-    fn the_agent_has_an_address_for_clients_only_beside_one_that_is_etcds_alone() {
-        let front = |ip: &'static str, own: &'static str| {
+    fn the_agent_has_addresses_for_clients_only_beside_one_that_is_etcds_alone() {
+        let front = |ip: &'static str, ips: &'static str, own: &'static str| {
             let given = move |name: &str| match name {
                 "POD_IP" => Some(ip.to_owned()),
+                "POD_IPS" => Some(ips.to_owned()),
                 "KB_ETCD_ENDPOINT" => Some(own.to_owned()),
                 _ => lookup(name),
             };
             let config = Config::from_lookup(&given).expect("config");
-            config.front_ip().map(|ip| ip.to_string())
+            let found = config.front_ips();
+            found.iter().map(IpAddr::to_string).collect::<Vec<_>>()
         };
         for ip in ["10.0.0.1", "fd00::1"] {
-            assert_eq!(front(ip, "").as_deref(), Some(ip));
+            assert_eq!(front(ip, "", ""), [ip], "an operator of before");
+            assert_eq!(front(ip, ip, ""), [ip]);
+            assert_eq!(front("", ip, ""), [ip]);
+        }
+        let both = ["10.0.0.1", "fd00::1"];
+        assert_eq!(front("10.0.0.1", "10.0.0.1,fd00::1", ""), both);
+        assert_eq!(front("", "10.0.0.1, fd00::1,", ""), both);
+        for own in ["http://10.0.0.1:2379", "http://[fd00::1]:2379"] {
+            assert!(
+                front("10.0.0.1", "10.0.0.1,fd00::1", own).is_empty(),
+                "{own}"
+            );
         }
         for (ip, own) in [
             ("", ""),
@@ -454,8 +509,41 @@ mod tests {
             ("10.0.0.1", "http://127.0.0.1:2377"),
             ("10.0.0.1", "http://localhost:2379"),
         ] {
-            assert_eq!(front(ip, own), None, "{ip} {own}");
+            for ips in ["", ip] {
+                assert!(front(ip, ips, own).is_empty(), "{ip} {own}");
+            }
         }
+    }
+
+    #[test]
+    fn addresses_that_are_none_are_refused_by_name() {
+        let given = |name: &str| match name {
+            "POD_IPS" => Some("10.0.0.1,x".to_owned()),
+            _ => lookup(name),
+        };
+        let error = Config::from_lookup(&given).expect_err("no address");
+        assert_eq!(
+            error.to_string(),
+            "failed to read the environment: POD_IPS is \"10.0.0.1,x\", which is no list of addresses with commas \
+             between them"
+        );
+    }
+
+    #[test]
+    fn an_address_of_either_family_is_the_pods_own() {
+        let own = |ip: &'static str, ips: &'static str, address: &str| {
+            let given = move |name: &str| match name {
+                "POD_IP" => Some(ip.to_owned()),
+                "POD_IPS" => Some(ips.to_owned()),
+                _ => lookup(name),
+            };
+            let config = Config::from_lookup(&given).expect("config");
+            config.is_own(address.parse().expect("an address"))
+        };
+        assert_eq!(own("10.0.0.1", "10.0.0.1,fd00::1", "fd00::1"), Some(true));
+        assert_eq!(own("10.0.0.1", "", "10.0.0.1"), Some(true));
+        assert_eq!(own("10.0.0.1", "", "10.0.0.2"), Some(false));
+        assert_eq!(own("", "", "10.0.0.2"), None);
     }
 
     #[test]

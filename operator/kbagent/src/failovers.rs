@@ -156,38 +156,17 @@ impl Follower {
 
 #[cfg(test)]
 mod tests {
-    use kbagent_protocol::Format;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::test_support;
 
     const STEP: Duration = Duration::from_millis(10);
 
     /// The own member, 1 of cluster 9.
     fn view(leader: Option<u64>, term: u64) -> MemberView {
-        let now = Instant::now();
-        let first = Knowledge::new("c-etcd-1".into(), "uid-1".into(), 1, now);
-        let mut view = first.at(now);
-        view.etcd = EtcdState::Running;
-        view.status = Some(MemberStatus {
-            cluster_id: Id(9),
-            member_id: Id(1),
-            leader_id: leader.map(Id),
-            leader: leader.map(|id| format!("c-etcd-{id}")),
-            term,
-            revision: 1,
-            raft_index: 1,
-            applied_index: 1,
-            is_learner: false,
-            version: "3.6.16".to_owned(),
-            db_size_bytes: 0,
-            db_size_in_use_bytes: 0,
-            db_quota_bytes: None,
-            format: Format::default(),
-            alarms: Vec::new(),
-        });
-        view
+        test_support::view(1, leader, term)
     }
 
     fn down(term: u64) -> MemberView {

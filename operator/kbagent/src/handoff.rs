@@ -1,5 +1,6 @@
-//! The hand-over before the pod stops: leadership moves, the leader service is seen to follow, other nodes' proxies get
-//! a moment; only then may etcd be told to stop. Planned moves cost nothing.
+//! The hand-over before the pod stops: leadership moves, the leader service is seen to follow, and other nodes' proxies
+//! send no more clients here ([`crate::arrivals`]); only then may etcd be told to stop. A former leader that still runs
+//! forwards what it is sent. Planned moves cost nothing.
 //!
 //! Bounded in every step: a pod must stop in the end. Repeatable: a second caller joins the first.
 
@@ -11,6 +12,7 @@ use kbagent_protocol::HandoffAnswer;
 use tokio::sync::watch;
 
 use crate::actions::{Cluster, move_away};
+use crate::arrivals;
 use crate::config::Config;
 use crate::etcd::Client;
 use crate::tls::Tls;
@@ -23,8 +25,6 @@ const SERVICE: Duration = Duration::from_secs(5);
 const PROBE: Duration = Duration::from_millis(300);
 /// Pause between two probes.
 const PROBE_EVERY: Duration = Duration::from_millis(20);
-/// What the proxies of other nodes may be behind the one of this node.
-const OTHER_NODES: Duration = Duration::from_millis(250);
 /// How long a stopping etcd waits for a hand-over to begin: both containers are told to stop at once.
 const BEGIN: Duration = Duration::from_secs(1);
 
@@ -109,17 +109,12 @@ impl Handoff {
             Ok(Err(why)) => stayed(&why),
             Ok(Ok((leader, id))) => {
                 let follows = self.service_follows(id).await;
-                tokio::time::sleep(OTHER_NODES).await;
-                let message = if follows {
-                    "leadership moved and the leader service follows"
-                } else {
-                    "leadership moved; the leader service was not seen to follow in time"
-                };
+                let ceased = arrivals::cease().await;
                 HandoffAnswer {
                     moved: true,
                     leader: Some(leader),
                     service_follows: follows,
-                    message: message.into(),
+                    message: told(follows, ceased),
                 }
             }
         }
@@ -173,11 +168,46 @@ async fn answers_as(address: SocketAddr, tls: &Tls, id: u64) -> bool {
     status.is_ok_and(|status| status.header.is_some_and(|header| header.member_id == id))
 }
 
+/// What happened, once leadership has moved.
+fn told(follows: bool, ceased: bool) -> String {
+    let moved = if follows {
+        "leadership moved and the leader service follows"
+    } else {
+        "leadership moved; the leader service was not seen to follow in time"
+    };
+    let late = if ceased {
+        ""
+    } else {
+        "; clients still connected to this pod when the time was over"
+    };
+    format!("{moved}{late}")
+}
+
 fn stayed(why: &str) -> HandoffAnswer {
     HandoffAnswer {
         moved: false,
         leader: None,
         service_follows: false,
         message: why.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_that_did_not_cease_are_told() {
+        assert!(!told(true, true).contains("clients"));
+        for follows in [true, false] {
+            let told = told(follows, false);
+            assert!(told.contains("still connected to this pod"), "{told}");
+        }
+    }
+
+    /// `kbagent handoff` waits for twenty seconds, and the pod has ten more for its etcd.
+    #[test]
+    fn a_hand_over_is_shorter_than_its_caller_waits() {
+        assert!(MOVE + SERVICE + arrivals::MOST < Duration::from_secs(20));
     }
 }

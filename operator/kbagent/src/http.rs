@@ -18,6 +18,8 @@ use crate::tls::{Speaks, Tls};
 
 /// Largest answer that is read: etcd's own metrics are under 1 MB.
 const LARGEST: usize = 8 << 20;
+/// Largest answer that is read of another agent, whose lines are no longer either, and of who has as little to say.
+pub(crate) const SHORT: usize = 64 << 10;
 
 /// A request that got no usable answer.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +64,8 @@ pub struct Call<'a> {
     pub tls: Option<&'a Tls>,
     /// Time for all of it.
     pub deadline: Duration,
+    /// Bytes of an answer's body that are read at most.
+    pub largest: usize,
 }
 
 impl<'a> Call<'a> {
@@ -76,6 +80,7 @@ impl<'a> Call<'a> {
             headers: &[("content-type", "application/json")],
             tls: None,
             deadline: Duration::from_secs(1),
+            largest: LARGEST,
         }
     }
 
@@ -119,7 +124,7 @@ impl<'a> Call<'a> {
             let authority = session.authority(self.address, opens, &asked).await?;
             request = request.header(AUTHORIZATION, authority);
         }
-        session.whole(request, body, LARGEST).await
+        session.whole(request, body, self.largest).await
     }
 }
 
@@ -189,9 +194,19 @@ impl Session {
         Ok(clock.sign(token, nonce, asked))
     }
 
+    /// One plain `GET` of the agent at `host`.
+    pub(crate) async fn get(
+        &mut self,
+        host: &str,
+        path: &str,
+    ) -> Result<(StatusCode, Bytes), Failure> {
+        let request = Request::get(path).header(HOST, host);
+        self.whole(request, Bytes::new(), SHORT).await
+    }
+
     /// One request; its answer is read and dropped.
     pub(crate) async fn ask(&mut self, request: Builder) -> Result<(), Failure> {
-        let (status, _) = self.whole(request, Bytes::new(), LARGEST).await?;
+        let (status, _) = self.whole(request, Bytes::new(), SHORT).await?;
         if !status.is_success() {
             return Err(format!("the answer is {status}").into());
         }

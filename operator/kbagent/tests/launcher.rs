@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use bench::{CLIENT_PORT, Pod, settled_leader, three, until};
 use kbagent::fence::Launcher;
 use kbagent::launch::Demand;
-use kbagent_protocol::{AgentReport, PATH_AGENT, Role};
+use kbagent_protocol::{AgentReport, PATH_AGENT, Role, action};
 
 /// A client that holds a connection to the member; what ends it, and when.
 fn held(pod: &Pod) -> std::thread::JoinHandle<(Instant, std::io::Result<usize>)> {
@@ -230,5 +230,39 @@ async fn a_stopping_etcd_does_not_wait_for_a_watch() {
     assert_ne!(
         pods[leader].role().await.map(|(role, _)| role),
         Some(Role::Learner)
+    );
+}
+
+#[tokio::test]
+#[ignore = "needs ETCD_BIN"]
+async fn clients_leave_a_member_that_is_about_to_be_removed_and_it_comes_back_if_it_is_not() {
+    let pods = three(11);
+    let leader = settled_leader(&pods).await;
+    let follower = (leader + 1) % 3;
+    let refused = pods[leader].action(action::DRAIN, &[]).await;
+    assert_eq!(refused.error.as_deref(), Some("preconditionFailed"));
+    let before = pods[follower].etcd_pid().expect("etcd");
+    let client = held(&pods[follower]);
+    let began = Instant::now();
+    let answer = pods[follower].action(action::DRAIN, &[]).await;
+    assert_eq!(answer.error, None, "{answer:?}");
+    let took = began.elapsed();
+    println!("etcd ended after {took:?}");
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    disconnected("a member that is to be removed", client, began);
+    until("etcd to have ended", 5, async || {
+        pods[follower].etcd_pid().is_none().then_some(())
+    })
+    .await;
+    // Nothing removed it.
+    let back = until("etcd to be back", 30, async || pods[follower].etcd_pid()).await;
+    assert_ne!(back, before);
+    assert!(began.elapsed() > Duration::from_secs(10));
+    settled_leader(&pods).await;
+    let again = pods[follower].action(action::DRAIN, &[]).await;
+    assert_eq!(
+        again.error.as_deref(),
+        Some("preconditionFailed"),
+        "once a minute"
     );
 }

@@ -109,6 +109,51 @@ async fn a_leader_that_is_cut_off_is_replaced_and_a_follower_that_is_replaces_no
     assert_eq!(raft_of(&pods[leader]).await.term, term);
 }
 
+/// Drops what would begin a connection to `host`, as is done with packets to a pod whose network is gone.
+fn new_connections(change: &str, host: &str) {
+    let done = Command::new("iptables")
+        .args(["-w", change, "INPUT", "-p", "tcp", "--syn", "-d", host])
+        .args(["-j", "DROP"])
+        .status();
+    assert!(
+        done.is_ok_and(|status| status.success()),
+        "failed to have {host} answer nothing"
+    );
+}
+
+#[tokio::test]
+#[ignore = "needs ETCD_BIN and a network namespace of its own: unshare -Urn"]
+async fn a_pod_that_is_gone_with_its_network_is_news_and_one_that_takes_no_more_connections_is_not()
+{
+    let mut pods = members(58, 3, "true");
+    let die = |pod: &mut Pod| {
+        new_connections("-A", &pod.host);
+        let mut agent = pod.agent.take().expect("an agent");
+        agent.kill().expect("killed");
+        agent.wait().expect("ended");
+        pod.kill_etcd();
+    };
+    let back = |pod: &mut Pod| {
+        new_connections("-D", &pod.host);
+        pod.start_etcd();
+        pod.start_agent();
+    };
+    let gaps = gaps(&mut pods, 5, die, back).await;
+    print("pod and network gone", &gaps, &pods);
+    in_time(gaps[2] < RAFTS_OWN * 2 / 3, &format!("{gaps:?}"));
+    let before = reports(&pods).await;
+    println!("{before:?}");
+    in_time(before.won >= 1, &format!("{before:?}"));
+    // Connections that are held and no new ones: nothing has ended.
+    let leader = settled_leader(&pods).await;
+    let term = raft_of(&pods[leader]).await.term;
+    new_connections("-A", &pods[leader].host);
+    tokio::time::sleep(GROWN).await;
+    new_connections("-D", &pods[leader].host);
+    assert_eq!(reports(&pods).await.started, before.started);
+    assert_eq!(raft_of(&pods[leader]).await.term, term);
+}
+
 /// Three members, each of which has and uses an address of its own; from etcd 3.6 on.
 fn addressed(net: u8, fast: &str) -> Vec<Pod> {
     let all = [0, 1, 2];

@@ -4,19 +4,24 @@
 #[expect(dead_code, reason = "the bench serves other tests too")]
 mod bench;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bench::{CLIENT_PORT, Pod, output, settled_leader, three, until};
 use hyper::{Method, StatusCode};
 use kbagent::http::Call;
-use kbagent_protocol::{Alarm, AlarmKind, Id, MemberList, action, parameter};
+use kbagent_protocol::{
+    AgentReport, Alarm, AlarmKind, EtcdState, Id, MemberList, MemberView, PATH_AGENT, action,
+    parameter,
+};
 
 /// Asks etcd itself, through its JSON gateway.
 async fn etcd(pod: &Pod, path: &str, body: String) {
     let address = format!("{}:{CLIENT_PORT}", pod.host);
     let call = Call {
         method: Method::POST,
-        deadline: Duration::from_secs(5),
+        deadline: Duration::from_secs(60),
         ..Call::get(&address, path)
     };
     let (status, answer) = call.send(body).await.expect("an answer");
@@ -75,8 +80,17 @@ async fn free_pages_are_given_back_and_the_leader_refuses_to_defragment() {
     let refused = pods[leader].action(action::DEFRAGMENT, &[]).await;
     assert_eq!(refused.error.as_deref(), Some("preconditionFailed"));
     let lines = follower.stream();
+    let fresh = follower.view().await.care.last.expect("a report");
+    assert_eq!((fresh.request.as_str(), fresh.bytes_after), ("", 0));
     let done = follower.action(action::DEFRAGMENT, &[]).await;
     assert_eq!(done.error, None, "{:?}", done.message);
+    // A request that comes a moment later is answered by what was done, and shown.
+    let asked = [(parameter::DEFRAGMENTATION_REQUEST, "u-1")];
+    let again = follower.action(action::DEFRAGMENT, &asked).await;
+    assert_eq!(again.error, None, "{:?}", again.message);
+    let last = follower.view().await.care.last.expect("a report");
+    assert_eq!(last.request, "u-1");
+    assert!(last.bytes_after < last.bytes_before / 2, "{last:?}");
     // The view comes by itself, without a request.
     let told = std::iter::from_fn(|| lines.recv_timeout(Duration::from_secs(5)).ok())
         .map(|(_, view)| view)
@@ -127,4 +141,86 @@ async fn corrupt_stays_while_its_member_is_there_and_goes_when_the_others_agree(
     shows(right, &[]).await;
     let body = r#"{"key":"a2V5","value":"eA=="}"#.to_owned();
     etcd(right, "/v3/kv/put", body).await;
+}
+
+/// How many keys of a kilobyte make a database that takes two seconds to defragment.
+const KEYS: usize = 80_000;
+
+/// Writes them, a batch at a time.
+async fn fill(pod: &Pod) {
+    let value = STANDARD.encode([7; 1000]);
+    let keys: Vec<_> = (0..KEYS).collect();
+    for batch in keys.chunks(4000) {
+        let puts = batch.iter().map(|key| {
+            let key = STANDARD.encode(format!("{key:08}"));
+            format!(r#"{{"requestPut":{{"key":"{key}","value":"{value}"}}}}"#)
+        });
+        let puts = puts.collect::<Vec<_>>().join(",");
+        etcd(pod, "/v3/kv/txn", format!(r#"{{"success":[{puts}]}}"#)).await;
+    }
+}
+
+/// The longest time for which a member answered no status.
+fn silence(views: impl Iterator<Item = (Instant, MemberView)>) -> Duration {
+    let (mut since, mut longest) = (None, Duration::ZERO);
+    for (at, view) in views {
+        if matches!(view.etcd, EtcdState::Unreachable { refused: false, .. }) {
+            since.get_or_insert(at);
+        } else if let Some(since) = since.take() {
+            longest = longest.max(at.saturating_duration_since(since));
+        }
+    }
+    longest
+}
+
+#[tokio::test]
+#[ignore = "needs ETCD_BIN"]
+async fn a_follower_whose_database_is_locked_is_left_alone_and_a_frozen_one_is_not() {
+    let grace = Duration::from_millis(800);
+    let pods = (0..3).map(|n| {
+        let mut pod = Pod::new(33, n, &[0, 1, 2]).bootstraps();
+        // The agent's alone: a quarter of the grace.
+        pod.set("KB_ELECTION_TIMEOUT_MS", "200");
+        let large = ["--max-txn-ops=10000", "--max-request-bytes=16777216"];
+        pod.start_etcd_with("ETCD_BIN", &large);
+        pod.start_agent();
+        pod
+    });
+    let pods: Vec<_> = pods.collect();
+    let leader = settled_leader(&pods).await;
+    let follower = &pods[(leader + 1) % 3];
+    fill(&pods[leader]).await;
+    until("it has applied all, and can be fenced", 60, async || {
+        let status = follower.view().await.status?;
+        let report: AgentReport = follower.get(PATH_AGENT).await?;
+        let ready = report.fencing.supported && report.fencing.voters_known;
+        (ready && status.db_size_bytes > 80_000_000).then_some(())
+    })
+    .await;
+    let before = follower.etcd_pid();
+    let views = follower.stream();
+    // As a user does it by hand: the agent knows nothing of it.
+    etcd(follower, "/v3/maintenance/defragment", "{}".to_owned()).await;
+    until("it answers again", 30, async || {
+        let view = follower.view().await;
+        (view.etcd == EtcdState::Running).then_some(())
+    })
+    .await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let silent = silence(views.try_iter());
+    println!("no status for {silent:?}");
+    assert!(silent > grace, "too short to show anything: {silent:?}");
+    assert_eq!(follower.etcd_pid(), before, "it was restarted");
+    let restarts = async || {
+        let report: Option<AgentReport> = follower.get(PATH_AGENT).await;
+        report.map(|report| report.fencing.restarts)
+    };
+    assert_eq!(restarts().await, Some(0));
+    follower.signal("STOP");
+    let frozen = Instant::now();
+    until("a frozen one is restarted", 10, async || {
+        (restarts().await? == 1).then_some(())
+    })
+    .await;
+    println!("a frozen follower: restarted after {:?}", frozen.elapsed());
 }

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kbagent_protocol::{ActionAnswer, ActionRequest, Alarm, Id, action, parameter};
+use kbagent_protocol::{ActionAnswer, ActionRequest, Alarm, Id, Role, action, parameter};
 use tokio::sync::{Mutex, watch};
 
+use super::drain::drain;
 use super::outcome::{Failure, Success, answer};
 use super::upkeep::Upkeep;
 use super::{downgrade, membership, switchover};
@@ -21,11 +22,12 @@ const LONGEST: Duration = Duration::from_secs(60);
 pub const ROLE_AGE: Duration = Duration::from_secs(1);
 
 /// Actions that change something: one at a time.
-const CHANGES: [&str; 10] = [
+const CHANGES: [&str; 11] = [
     action::SWITCHOVER,
     action::MEMBER_JOIN,
     action::MEMBER_PROMOTE,
     action::MEMBER_LEAVE,
+    action::DRAIN,
     action::COMPACT,
     action::DEFRAGMENT,
     action::DISARM,
@@ -128,9 +130,13 @@ impl Actions {
                 downgrade::begin(&self.own, to).await
             }
             action::CANCEL_DOWNGRADE => downgrade::cancel(&self.own).await,
+            action::DRAIN => drain(&self.config, self.newest_role()).await,
             action::APPEND => self.upkeep.append().await,
             action::COMPACT => self.upkeep.compact().await,
-            action::DEFRAGMENT => self.upkeep.defragment().await,
+            action::DEFRAGMENT => {
+                let request = given(parameter::DEFRAGMENTATION_REQUEST);
+                self.upkeep.defragment(request).await
+            }
             action::DISARM => {
                 let kind = given(parameter::ALARM).and_then(|kind| kind.parse().ok());
                 let alarm = Alarm {
@@ -149,6 +155,12 @@ impl Actions {
                 membership::leave(&self.own, id, Some(&self.config.peer_url(&host))).await
             }
         }
+    }
+
+    fn newest_role(&self) -> Option<Role> {
+        let knowledge = self.knowledge.borrow();
+        let status = knowledge.fresh(ROLE_AGE, Instant::now())?;
+        Some(status.role())
     }
 
     fn role(&self) -> Result<Success, Failure> {

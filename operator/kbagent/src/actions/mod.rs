@@ -7,6 +7,7 @@ mod candidate;
 mod cluster;
 mod dispatch;
 mod downgrade;
+mod drain;
 mod long;
 mod membership;
 mod outcome;

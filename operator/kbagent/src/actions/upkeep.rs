@@ -3,14 +3,14 @@
 use std::time::{Duration, Instant};
 
 use futures::future::try_join_all;
-use kbagent_protocol::{Alarm, AlarmKind, Id, action};
+use kbagent_protocol::{Alarm, AlarmKind, Defragmented, Id, action};
 use tokio::sync::watch;
 
 use super::candidate::fitness;
 use super::cluster::{Cluster, STATUS};
 use super::long::{Long, Rest};
 use super::outcome::{Failure, Success};
-use crate::etcd::{Client, HashKv};
+use crate::etcd::{Client, HashKv, Status};
 use crate::watch::Own;
 
 /// Deadline of what is committed by raft like a write.
@@ -93,17 +93,40 @@ impl Upkeep {
         self.comparison.run(may, compared).await
     }
 
-    /// Defragments the own member, or joins the defragmentation that is under way.
-    pub(super) async fn defragment(&self) -> Result<Success, Failure> {
+    /// Defragments the own member, or joins the defragmentation that is under way. The `request` that it answers is
+    /// shown when it has ended, also where it ended a moment ago.
+    pub(super) async fn defragment(&self, request: Option<&str>) -> Result<Success, Failure> {
         let (own, shown) = (self.own.clone(), self.shown.clone());
         let work = async move {
-            let revision = revision(&own).await?;
+            let before = own.status(STATUS).await?;
             own.defragment(DEFRAGMENTATION).await?;
-            shown.send_modify(|own| own.care.defragmented = revision);
-            tracing::info!("the database was defragmented");
+            let bytes = |status: &Status| u64::try_from(status.db_size).unwrap_or_default();
+            let after = own.status(STATUS).await;
+            let done = Defragmented {
+                request: String::new(),
+                bytes_before: bytes(&before),
+                bytes_after: after.as_ref().map_or(0, bytes),
+            };
+            tracing::info!(
+                done.bytes_before,
+                done.bytes_after,
+                "the database was defragmented"
+            );
+            shown.send_modify(|own| {
+                own.care.defragmented = before.header.unwrap_or_default().revision;
+                own.care.last = Some(done);
+            });
             Ok("defragmented".to_owned())
         };
-        self.defragmentation.run(self.can_be_spared(), work).await
+        let done = self.defragmentation.run(self.can_be_spared(), work).await?;
+        if let Some(request) = request {
+            let answer = |own: &mut Own| {
+                let last = own.care.last.get_or_insert_default();
+                request.clone_into(&mut last.request);
+            };
+            self.shown.send_modify(answer);
+        }
+        Ok(done)
     }
 
     async fn has_left(&self, id: Id) -> Result<(), Failure> {

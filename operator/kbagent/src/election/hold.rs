@@ -1,6 +1,6 @@
 //! Knows who leads and where, and notices its end: by a connection to the leader's etcd, which the kernel resets when
 //! the process dies. Asks once more before anything is believed, at the port of peers: at the clients' port the
-//! agent of the dead leader accepts in its place.
+//! agent of the dead leader accepts in its place. No answer counts only where the kernel had ended the connection.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -33,6 +33,9 @@ pub(super) struct Held {
     pub(super) pod: Arc<str>,
     /// Of its etcd, for peers.
     pub(super) address: SocketAddr,
+    /// True when the kernel ended the connection to it and a new one had no answer: a pod that is deleted by force
+    /// takes its network with it, and no kernel is left that refuses.
+    pub(super) vanished: bool,
 }
 
 /// Holds a connection to the leader's etcd while another member leads.
@@ -58,17 +61,7 @@ pub(super) async fn keep(
             let host = config.host_of(name);
             let found = lookup_host((host.as_str(), config.peer_port)).await;
             if let Some(address) = found.ok().and_then(|mut addresses| addresses.next()) {
-                let (led, pod) = (*led, Arc::from(name.as_str()));
-                held.send_replace(Some(Held { led, pod, address }));
-                let tls = config.etcd_tls(name);
-                let clients = SocketAddr::new(address.ip(), config.client_port);
-                // Who is gone is not asked for its clients' port, where its agent would answer.
-                let gone = connect(address).await == Evidence::Gone;
-                let ended = gone || until_it_ends(&clients.to_string(), &tls).await.is_ok();
-                if ended || evidence(address).await == Evidence::Gone {
-                    trouble.news.notify_one();
-                    trouble.alarm.notify_one();
-                }
+                hold(&config, (*led, name), address, &held, &trouble).await;
             }
             sleep(AGAIN).await;
         };
@@ -81,6 +74,60 @@ pub(super) async fn keep(
             }) => {}
         }
     }
+}
+
+/// Holds a connection to the etcd of this leader until it ends, and tells that it is gone if it is.
+async fn hold(
+    config: &Config,
+    (led, name): (Died, &str),
+    address: SocketAddr,
+    held: &watch::Sender<Option<Held>>,
+    trouble: &Trouble,
+) {
+    let same = |before: &Held| before.led == led && before.address == address;
+    let vanished = held
+        .borrow()
+        .as_ref()
+        .is_some_and(|h| same(h) && h.vanished);
+    let pod = Arc::from(name);
+    held.send_replace(Some(Held {
+        led,
+        pod,
+        address,
+        vanished,
+    }));
+    let tls = config.etcd_tls(name);
+    let clients = SocketAddr::new(address.ip(), config.client_port);
+    let tell = || {
+        trouble.news.notify_one();
+        trouble.alarm.notify_one();
+    };
+    // Who is gone is not asked for its clients' port, where its agent would answer.
+    let found = connect(address).await;
+    if found == Evidence::Alive {
+        mark(held, false);
+    }
+    if found == Evidence::Gone {
+        tell();
+    } else if until_it_ends(&clients.to_string(), &tls).await.is_ok() {
+        tell();
+        if evidence(address).await == Evidence::Silent {
+            mark(held, true);
+            tell();
+        }
+    } else if evidence(address).await == Evidence::Gone {
+        tell();
+    }
+}
+
+/// Wakes no task: the one that reads beats would begin again.
+fn mark(held: &watch::Sender<Option<Held>>, vanished: bool) {
+    held.send_if_modified(|held| {
+        if let Some(held) = held {
+            held.vanished = vanished;
+        }
+        false
+    });
 }
 
 /// Who leads in the own member's eyes, and in which term.

@@ -40,11 +40,12 @@ pub struct Died {
 /// What a quick connection to the leader's etcd found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Evidence {
-    /// It was refused or reset: no process listens there.
+    /// It was refused or reset: no process listens there. Or nothing came back, after the kernel had ended an earlier
+    /// connection.
     Gone,
     /// It was accepted.
     Alive,
-    /// Nothing came back. Silence is no evidence.
+    /// Nothing came back. Silence alone is no evidence.
     Silent,
     /// It has been silent for so long that [`super::suspicion`] takes it for hung, frozen or cut off.
     Suspected,

@@ -12,7 +12,8 @@ use crate::http::Call;
 use crate::tls::Tls;
 
 const PATH: &str = "/debug/vars";
-/// Deadline of a reading. Raft answers between two steps, so one that waits for its disk takes longer.
+/// Deadline of a reading. Raft answers between two steps, none of which waits for the disk or takes a lock of the
+/// database.
 const DEADLINE: Duration = Duration::from_millis(250);
 
 /// Raft's own state.
@@ -26,6 +27,8 @@ pub struct RaftState {
     pub leader: Option<Id>,
     /// Index committed.
     pub commit: u64,
+    /// Index up to which etcd was given what is committed, once its log was on the disk.
+    pub applied: u64,
 }
 
 #[derive(Deserialize)]
@@ -39,6 +42,7 @@ struct Status {
     id: Id,
     term: u64,
     commit: u64,
+    applied: u64,
     lead: Id,
 }
 
@@ -69,6 +73,7 @@ fn parse(body: &[u8]) -> Option<RaftState> {
         term: status.term,
         leader: (status.lead.0 != 0).then_some(status.lead),
         commit: status.commit,
+        applied: status.applied,
     })
 }
 
@@ -80,12 +85,13 @@ mod tests {
     fn raft_is_read_among_other_variables_or_not_at_all() {
         let body = br#"{"cmdline": ["etcd"], "memstats": {"Alloc": 1},
             "raft.status": {"id":"a2","term":7,"vote":"a1","commit":130,"lead":"a1","raftState":"StateFollower",
-            "applied":130,"progress":{},"leadtransferee":"0"}}"#;
+            "applied":129,"progress":{},"leadtransferee":"0"}}"#;
         let wanted = RaftState {
             member: Id(0xa2),
             term: 7,
             leader: Some(Id(0xa1)),
             commit: 130,
+            applied: 129,
         };
         assert_eq!(parse(body), Some(wanted));
         let leaderless = String::from_utf8_lossy(body).replace("\"lead\":\"a1\"", "\"lead\":\"0\"");

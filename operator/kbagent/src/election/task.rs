@@ -25,7 +25,7 @@ use super::raft;
 use crate::actions::Token;
 use crate::config::Config;
 use crate::etcd::Client;
-use crate::http::Call;
+use crate::http::{Call, SHORT};
 use crate::watch::{Knowledge, Own, Trouble};
 
 /// Longest wait for another agent's answer, which asks its etcd and the leader's in turn. Ordinarily some milliseconds.
@@ -288,6 +288,7 @@ impl Elections {
         let evidence = match &held {
             // A planned move: the old leader is not asked.
             Some(held) if leader.is_some_and(|id| id != held.led.leader) => Evidence::Silent,
+            Some(held) if held.vanished => Evidence::Gone,
             Some(held) => self.evidence(held).await,
             None => Evidence::Silent,
         };
@@ -400,6 +401,7 @@ impl Elections {
             opens: Some(self.config.opens(&token, pod)),
             tls: Some(&tls),
             deadline,
+            largest: SHORT,
             ..Call::get(address, PATH_ELECTION)
         };
         match call.send(body).await {

@@ -115,7 +115,8 @@ impl Client {
         &self.endpoint
     }
 
-    /// `Maintenance.Status`: answered from memory by the member itself, even without a leader.
+    /// `Maintenance.Status`: answered by the member itself, even without a leader; not while its database is locked, as
+    /// it is by a defragmentation or, while it writes, by a hash of the key space.
     ///
     /// # Errors
     /// See [`EtcdError`].

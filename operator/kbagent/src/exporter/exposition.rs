@@ -187,8 +187,8 @@ fn relay(text: &mut Text, agent: &AgentReport) {
     text.family(
         name,
         "counter",
-        "Connections that came while etcd was dead: those that kbagent passed on to the leader, and those that it closed because \
-         there was none.",
+        "Connections that came while etcd was dead: those that kbagent passed on to the leader or to its own etcd that was \
+         back, and those that it closed because there was none.",
     );
     for (outcome, value) in [("passed", relay.passed), ("given_up", relay.given_up)] {
         let _ = writeln!(text.0, "{name}{{outcome=\"{outcome}\"}} {value}");
@@ -207,6 +207,17 @@ fn certificates(text: &mut Text, agent: &AgentReport) {
     );
     for (certificate, ends) in [("member", report.certificate_ends), ("ca", report.ca_ends)] {
         let _ = writeln!(text.0, "{name}{{certificate=\"{certificate}\"}} {ends}");
+    }
+    let name = "kb_etcd_certificate_renewal_seconds";
+    text.family(
+        name,
+        "gauge",
+        "When the renewal of these certificates is due: seconds since 1970.",
+    );
+    for (certificate, due) in [("member", report.certificate_due), ("ca", report.ca_due)] {
+        if let Some(due) = due {
+            let _ = writeln!(text.0, "{name}{{certificate=\"{certificate}\"}} {due}");
+        }
     }
 }
 
@@ -239,45 +250,15 @@ fn pass_through(text: &mut String, etcd: &str, own: &BTreeSet<String>) {
 
 #[cfg(test)]
 mod tests {
-    use kbagent_protocol::{
-        CertificateReport, ElectionReport, FencingReport, Id, MemberStatus, RelayReport,
-    };
+    use kbagent_protocol::{CertificateReport, ElectionReport, FencingReport, RelayReport};
 
     use super::*;
+    use crate::test_support;
 
     fn view(age: u64, leader: u64) -> MemberView {
-        let status = MemberStatus {
-            member_id: Id(1),
-            cluster_id: Id(9),
-            leader_id: (leader != 0).then_some(Id(leader)),
-            leader: None,
-            term: 4,
-            revision: 0,
-            raft_index: 1,
-            applied_index: 1,
-            is_learner: false,
-            version: "3.6.5".into(),
-            db_size_bytes: 1,
-            db_size_in_use_bytes: 1,
-            db_quota_bytes: None,
-            format: Default::default(),
-            alarms: vec![],
-        };
         MemberView {
-            instance: "p0".into(),
-            pod_uid: "u".into(),
-            agent_incarnation: 1,
-            sequence: 1,
-            etcd: EtcdState::Running,
-            status: Some(status),
             status_age_ms: Some(age),
-            under_way: None,
-            care: Default::default(),
-            campaign: None,
-            standing: None,
-            file_system_bytes: None,
-            accounts: None,
-            v2_store: None,
+            ..test_support::view(1, (leader != 0).then_some(leader), 4)
         }
     }
 
@@ -323,11 +304,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn every_family_appears_once_and_has_help_and_type() {
-        let etcd = "# HELP etcd_x x\n# TYPE etcd_x counter\netcd_x{a=\"b\"} 1\n# HELP kb_etcd_up mine\n\
-                    # TYPE kb_etcd_up gauge\nkb_etcd_up 7\n# HELP last l\n# TYPE last gauge\nlast 2";
-        let agent = AgentReport {
+    fn busy_agent() -> AgentReport {
+        AgentReport {
             version: "0".into(),
             agent_incarnation: 1,
             fencing: FencingReport {
@@ -349,12 +327,20 @@ mod tests {
             certificates: Some(CertificateReport {
                 certificate_ends: 7,
                 ca_ends: 8,
+                certificate_due: Some(5),
+                ca_due: Some(6),
             }),
-        };
+        }
+    }
+
+    #[test]
+    fn every_family_appears_once_and_has_help_and_type() {
+        let etcd = "# HELP etcd_x x\n# TYPE etcd_x counter\netcd_x{a=\"b\"} 1\n# HELP kb_etcd_up mine\n\
+                    # TYPE kb_etcd_up gauge\nkb_etcd_up 7\n# HELP last l\n# TYPE last gauge\nlast 2";
         let text = render(&Sources {
             etcd: Some(etcd.into()),
             view: Some(view(1, 1)),
-            agent: Some(agent),
+            agent: Some(busy_agent()),
             volume: Some(Volume {
                 capacity: 10,
                 available: 5,
@@ -381,9 +367,13 @@ mod tests {
             "kb_etcd_relayed_connections_total{outcome=\"passed\"}",
         );
         assert_eq!(passed.as_deref(), Some("4"));
-        for (of, end) in [("member", "7"), ("ca", "8")] {
-            let series = format!("kb_etcd_certificate_expiry_seconds{{certificate=\"{of}\"}}");
-            assert_eq!(value(&text, &series).as_deref(), Some(end));
+        for (of, end, due) in [("member", "7", "5"), ("ca", "8", "6")] {
+            let told = |what: &str| {
+                let name = format!("kb_etcd_certificate_{what}_seconds");
+                value(&text, &format!("{name}{{certificate=\"{of}\"}}"))
+            };
+            assert_eq!(told("expiry").as_deref(), Some(end));
+            assert_eq!(told("renewal").as_deref(), Some(due));
         }
         let names: Vec<_> = families(&text).collect();
         let once: BTreeSet<_> = names.iter().collect();

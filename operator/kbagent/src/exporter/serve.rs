@@ -37,7 +37,7 @@ struct App {
 /// When it cannot begin.
 pub async fn serve(settings: Settings) -> io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
-    let listener = TcpListener::bind(settings.listen).await?;
+    let listener = http_limits::listen(settings.listen)?;
     tracing::info!(listen = %settings.listen, scheme = settings.tls.scheme(), "the exporter serves");
     tokio::select! {
         never = answer(listener, settings) => match never {},

@@ -10,7 +10,7 @@ use crate::tls::Tls;
 /// Where things are.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// `KB_EXPORTER_LISTEN`.
+    /// `KB_EXPORTER_LISTEN`; `0.0.0.0` is all addresses, those of IPv6 too.
     pub listen: SocketAddr,
     /// `KB_ETCD_METRICS`: `host:port` of etcd's own metrics.
     pub etcd_metrics: String,

@@ -6,16 +6,15 @@
 //! enough.
 
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use kbagent_protocol::{EtcdState, FencingReport, MemberStatus, Role};
-use tokio::net::TcpStream;
+use kbagent_protocol::{EtcdState, FencingReport, Id, MemberStatus, Role};
 use tokio::sync::watch;
-use tokio::time::timeout;
 
+use super::own_raft::OwnRaft;
+use super::place::{Dialled, Place, dial};
 use crate::config::without_scheme;
 use crate::etcd::{Client, EtcdError, Member, Status};
 use crate::watch::Knowledge;
@@ -26,8 +25,8 @@ const EVERY: Duration = Duration::from_millis(500);
 const EVERY_IN_TROUBLE: Duration = Duration::from_millis(50);
 /// Deadline of a question.
 const DEADLINE: Duration = Duration::from_millis(400);
-/// Longest wait for a port to refuse.
-const QUICK: Duration = Duration::from_millis(100);
+/// How often a voter's name is looked up while it is asked.
+const LOOK_UP: Duration = Duration::from_secs(1);
 /// How old the list of voters may become while the own member answers.
 const LIST_FOR: Duration = Duration::from_secs(10);
 /// Voters that are asked: etcd itself advises against more than seven.
@@ -37,9 +36,9 @@ const FRESH: Duration = Duration::from_secs(1);
 
 /// What another voter does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Answer {
-    /// It follows another leader, or is one, and has moved on to that term without the own member.
-    Another,
+pub(super) enum Answer {
+    /// It follows this other leader, or is it, and has moved on to that term without the own member.
+    Another(Id),
     /// Its host accepts no connection and refuses none: it may be part of a majority that is out of reach.
     Silent,
     /// Anything else: it has no leader, names the own member, is of another cluster, its process is gone, or it can be
@@ -54,18 +53,27 @@ pub(super) struct Elsewhere {
     voters: usize,
     another: usize,
     silent: usize,
+    /// Raft in the own member follows the leader of a majority of the others.
+    takes_part: bool,
     at: Instant,
 }
 
 impl Elsewhere {
-    fn of(voters: usize, answers: &[Answer], at: Instant) -> Self {
-        let count = |wanted| answers.iter().filter(|answer| **answer == wanted).count();
-        Self {
+    /// `follows`: the leader that raft in the own member names, where it was asked.
+    pub(super) fn of(voters: usize, answers: &[Answer], follows: Option<Id>, at: Instant) -> Self {
+        let count = |wanted: &dyn Fn(Answer) -> bool| {
+            answers.iter().filter(|answer| wanted(**answer)).count()
+        };
+        let mut seen = Self {
             voters,
-            another: count(Answer::Another),
-            silent: count(Answer::Silent),
+            another: count(&|answer| matches!(answer, Answer::Another(_))),
+            silent: count(&|answer| answer == Answer::Silent),
+            takes_part: false,
             at,
-        }
+        };
+        seen.takes_part = follows
+            .is_some_and(|leader| count(&|one| one == Answer::Another(leader)) >= seen.quorum());
+        seen
     }
 
     fn quorum(&self) -> usize {
@@ -90,12 +98,18 @@ impl Elsewhere {
     pub(super) fn whole(&self, now: Instant) -> bool {
         self.fresh(now) && self.another >= self.quorum()
     }
+
+    /// The same, and raft in the own member follows that leader: it is part of the majority.
+    pub(super) fn takes_part(&self, now: Instant) -> bool {
+        self.fresh(now) && self.takes_part
+    }
 }
 
 /// Asks the other voters while the own member leads or is in trouble, and publishes what they say, and whether all of
 /// them are known.
 pub(super) async fn look(
     own: Client,
+    mut raft: OwnRaft,
     knowledge: watch::Receiver<Knowledge>,
     found: watch::Sender<Option<Elsewhere>>,
     report: watch::Sender<FencingReport>,
@@ -109,14 +123,28 @@ pub(super) async fn look(
         };
         let Some(status) = status else { continue };
         if state == EtcdState::Running {
+            raft.forget();
             others.refresh(&own, &status).await;
+            others.look_up(LIST_FOR);
             others.tell(&report);
         }
         if matters(&state, &status) && others.voters > 0 {
-            let answers = others.ask(&own, &status).await;
-            let seen = Elsewhere::of(others.voters, &answers, Instant::now());
+            let answers = others.ask(&own, &status);
+            let (answers, follows) = tokio::join!(answers, part(&mut raft, &state, &status));
+            let seen = Elsewhere::of(others.voters, &answers, follows, Instant::now());
             found.send_replace(Some(seen));
         }
+    }
+}
+
+/// The leader that raft follows in a member that is silent and followed one at its last answer. One that led is not
+/// asked, as that takes time: where others have another leader, its clients must go there.
+async fn part(raft: &mut OwnRaft, state: &EtcdState, status: &MemberStatus) -> Option<Id> {
+    let silent = matches!(state, EtcdState::Unreachable { refused: false, .. });
+    if silent && status.role() != Role::Leader {
+        raft.follows(status.member_id).await
+    } else {
+        None
     }
 }
 
@@ -159,8 +187,8 @@ struct Others {
     voters: usize,
     /// By identifier.
     urls: BTreeMap<u64, String>,
-    /// `host:port` for peers, by identifier.
-    peers: BTreeMap<u64, String>,
+    /// Where they listen for peers, by identifier.
+    peers: BTreeMap<u64, Place>,
     /// Connections that answered last time.
     clients: BTreeMap<u64, Client>,
     listed: Option<Instant>,
@@ -197,10 +225,14 @@ impl Others {
             .filter_map(|member| Some((member.id, member.client_urls.first()?.clone())))
             .take(MOST)
             .collect();
+        let mut former = std::mem::take(&mut self.peers);
         self.peers = voters()
+            .filter(|member| self.urls.contains_key(&member.id))
             .filter_map(|member| {
-                let url = member.peer_urls.first()?;
-                Some((member.id, without_scheme(url)))
+                let name = without_scheme(member.peer_urls.first()?);
+                let same = former.remove(&member.id);
+                let same = same.filter(|place| place.name() == name);
+                Some((member.id, same.unwrap_or_else(|| Place::new(name))))
             })
             .collect();
         let urls = &self.urls;
@@ -208,7 +240,14 @@ impl Others {
             .retain(|id, client| urls.get(id).is_some_and(|url| url == client.endpoint()));
     }
 
+    fn look_up(&mut self, every: Duration) {
+        for place in self.peers.values_mut() {
+            place.look(every);
+        }
+    }
+
     async fn ask(&mut self, client: &Client, own: &MemberStatus) -> Vec<Answer> {
+        self.look_up(LOOK_UP);
         for (id, url) in &self.urls {
             if !self.clients.contains_key(id)
                 && let Ok(client) = client.of(url, *id)
@@ -221,7 +260,7 @@ impl Others {
             .iter()
             .map(|(id, client)| {
                 let peer = self.peers.get(id);
-                async move { (*id, says(client, peer.map(String::as_str)).await) }
+                async move { (*id, says(client, peer).await) }
             })
             .collect();
         let mut answers = Vec::new();
@@ -244,38 +283,55 @@ impl Others {
 /// What came of asking a member.
 struct Said {
     answer: Result<Status, EtcdError>,
-    /// True when its host accepted a connection at the peers' port: the kernel does so for a process that is starved or
-    /// stopped, and nothing does it beyond a partition.
-    reached: bool,
+    /// Whether its host takes connections at the peers' port.
+    dialled: Dialled,
 }
 
 /// What a member says of itself. Who is dead refuses at the peers' port; at the clients' port its agent would hold the
 /// question for a while.
-async fn says(client: &Client, peer: Option<&str>) -> Said {
-    let dialled = match peer {
-        Some(peer) => timeout(QUICK, TcpStream::connect(peer)).await.ok(),
-        None => None,
+async fn says(client: &Client, place: Option<&Place>) -> Said {
+    let dialling = dial(place.and_then(Place::address));
+    let late = || EtcdError::TimedOut {
+        endpoint: client.endpoint().to_owned(),
+        deadline_ms: DEADLINE.as_millis(),
     };
-    let reached = matches!(dialled, Some(Ok(_)));
-    let answer = match dialled {
-        Some(Err(error)) if error.kind() == ErrorKind::ConnectionRefused => {
-            let endpoint = client.endpoint().to_owned();
-            Err(EtcdError::Refused { endpoint })
+    if place.is_some_and(Place::hangs) {
+        // A new connection by name would wait for the same name service.
+        let dialled = dialling.await;
+        let answer = match dialled {
+            Dialled::Reached => client.status(DEADLINE).await,
+            _ => Err(late()),
+        };
+        return Said { answer, dialled };
+    }
+    let asking = client.status(DEADLINE);
+    tokio::pin!(dialling, asking);
+    tokio::select! {
+        biased;
+        dialled = &mut dialling => {
+            let answer = if dialled == Dialled::Refused {
+                let endpoint = client.endpoint().to_owned();
+                Err(EtcdError::Refused { endpoint })
+            } else {
+                asking.await
+            };
+            Said { answer, dialled }
         }
-        _ => client.status(DEADLINE).await,
-    };
-    Said { answer, reached }
+        answer = &mut asking => Said { dialled: dialling.await, answer },
+    }
 }
 
 fn meaning(own: &MemberStatus, said: &Said) -> Answer {
     match &said.answer {
-        Ok(other) if moved_on(own, other) => Answer::Another,
+        Ok(other) if moved_on(own, other) => Answer::Another(Id(other.leader)),
         Ok(_)
         | Err(EtcdError::Refused { .. } | EtcdError::Another { .. } | EtcdError::Rejected { .. }) => {
             Answer::Other
         }
-        // That it is slow does not tell what it would vote.
-        Err(EtcdError::TimedOut { .. } | EtcdError::Transport { .. }) if said.reached => {
+        // That it is slow does not tell what it would vote, nor does a name that was never resolved.
+        Err(EtcdError::TimedOut { .. } | EtcdError::Transport { .. })
+            if said.dialled != Dialled::Away =>
+        {
             Answer::Other
         }
         Err(EtcdError::TimedOut { .. } | EtcdError::Transport { .. }) => Answer::Silent,
@@ -302,25 +358,11 @@ mod tests {
 
     use super::*;
     use crate::etcd::ResponseHeader;
+    use crate::test_support;
 
+    /// The last status of the own member, 1, in term 4.
     fn own(leader: Option<u64>) -> MemberStatus {
-        MemberStatus {
-            member_id: Id(1),
-            cluster_id: Id(9),
-            leader_id: leader.map(Id),
-            leader: None,
-            term: 4,
-            revision: 0,
-            raft_index: 0,
-            applied_index: 0,
-            is_learner: false,
-            version: String::new(),
-            db_size_bytes: 0,
-            db_size_in_use_bytes: 0,
-            db_quota_bytes: None,
-            format: Default::default(),
-            alarms: vec![],
-        }
+        test_support::status(1, leader, 4)
     }
 
     fn status(cluster_id: u64, leader: u64, raft_term: u64) -> Status {
@@ -357,89 +399,109 @@ mod tests {
     #[test]
     fn a_process_that_is_gone_is_no_majority_elsewhere() {
         let endpoint = || "http://x".to_owned();
-        let said = |reached, error| Said {
-            answer: Err(error),
-            reached,
+        let late = |dialled| {
+            let answer = Err(EtcdError::TimedOut {
+                endpoint: endpoint(),
+                deadline_ms: 1,
+            });
+            meaning(&own(None), &Said { answer, dialled })
         };
-        let late = || EtcdError::TimedOut {
-            endpoint: endpoint(),
-            deadline_ms: 1,
+        let refused = Said {
+            answer: Err(EtcdError::Refused {
+                endpoint: endpoint(),
+            }),
+            dialled: Dialled::Refused,
         };
-        let refused = EtcdError::Refused {
-            endpoint: endpoint(),
-        };
-        let own = own(None);
-        assert_eq!(meaning(&own, &said(false, refused)), Answer::Other);
-        assert_eq!(meaning(&own, &said(false, late())), Answer::Silent);
-        assert_eq!(
-            meaning(&own, &said(true, late())),
-            Answer::Other,
-            "it is slow, not away"
-        );
+        assert_eq!(meaning(&own(None), &refused), Answer::Other);
+        assert_eq!(late(Dialled::Away), Answer::Silent);
+        assert_eq!(late(Dialled::Reached), Answer::Other, "slow, not away");
+        assert_eq!(late(Dialled::Unknown), Answer::Other, "a name alone");
+    }
+
+    /// The place of this address, looked up.
+    async fn found(address: std::net::SocketAddr) -> Place {
+        let mut place = Place::new(address.to_string());
+        while place.address().is_none() {
+            place.look(LIST_FOR);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        place
     }
 
     #[tokio::test]
     async fn a_member_in_whose_place_clients_are_held_is_gone_too() {
         let bind = || tokio::net::TcpListener::bind(("127.0.0.1", 0));
         let (clients, peers) = (bind().await.expect("bind"), bind().await.expect("bind"));
-        let peer = peers.local_addr().expect("address").to_string();
+        let peer = found(peers.local_addr().expect("address")).await;
         let url = format!("http://{}", clients.local_addr().expect("address"));
         let client = Client::new(&url, &crate::tls::Tls::default()).expect("a client");
         let slow = says(&client, Some(&peer)).await;
-        assert!(slow.reached && slow.answer.is_err());
+        assert!(slow.dialled == Dialled::Reached && slow.answer.is_err());
         assert_eq!(meaning(&own(None), &slow), Answer::Other);
         drop(peers);
         let gone = says(&client, Some(&peer)).await;
         assert!(matches!(gone.answer, Err(EtcdError::Refused { .. })));
         assert_eq!(meaning(&own(None), &gone), Answer::Other);
-        let unknown = says(&client, None).await;
-        assert_eq!(meaning(&own(None), &unknown), Answer::Silent);
-    }
-
-    #[tokio::test]
-    async fn a_host_that_takes_no_connection_is_out_of_reach() {
-        // With a full queue the kernel drops what asks for a connection, as a partition does.
-        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
-        let bind = "127.0.0.1:0".parse().expect("an address");
-        socket.bind(bind).expect("bind");
-        let full = socket.listen(1).expect("listen");
-        let address = full.local_addr().expect("address");
-        let mut waiting = Vec::new();
-        while let Ok(Ok(taken)) = timeout(QUICK, TcpStream::connect(address)).await {
-            waiting.push(taken);
-        }
-        let clients = tokio::net::TcpListener::bind(("127.0.0.1", 0));
-        let clients = clients.await.expect("bind");
-        let url = format!("http://{}", clients.local_addr().expect("address"));
-        let client = Client::new(&url, &crate::tls::Tls::default()).expect("a client");
-        let away = says(&client, Some(&address.to_string())).await;
-        assert!(!away.reached);
-        assert_eq!(meaning(&own(None), &away), Answer::Silent);
+        let unknown = says(&client, Some(&Place::new("no such name".to_owned()))).await;
+        assert_eq!(meaning(&own(None), &unknown), Answer::Other);
     }
 
     #[test]
     fn a_majority_of_voters_must_be_accounted_for() {
-        use Answer::{Another, Other, Silent};
+        use Answer::{Other, Silent};
+        const ANOTHER: Answer = Answer::Another(Id(2));
         // Voters, answers, outvoted, deposed, whole.
         let cases: [(usize, &[Answer], [bool; 3]); 8] = [
             (3, &[Silent, Silent], [true, false, false]),
-            (3, &[Another, Another], [true, true, true]),
-            (3, &[Another, Silent], [true, true, false]),
-            (3, &[Another, Other], [false, false, false]),
+            (3, &[ANOTHER, ANOTHER], [true, true, true]),
+            (3, &[ANOTHER, Silent], [true, true, false]),
+            (3, &[ANOTHER, Other], [false, false, false]),
             (3, &[Other, Silent], [false, false, false]),
-            (5, &[Another, Silent, Silent, Other], [true, true, false]),
-            (5, &[Another, Another, Other, Other], [false, false, false]),
+            (5, &[ANOTHER, Silent, Silent, Other], [true, true, false]),
+            (5, &[ANOTHER, ANOTHER, Other, Other], [false, false, false]),
             (1, &[], [false, false, false]),
         ];
         let now = Instant::now();
         for (voters, answers, expected) in cases {
-            let seen = Elsewhere::of(voters, answers, now);
+            let seen = Elsewhere::of(voters, answers, None, now);
             let found = [seen.outvoted(now), seen.deposed(now), seen.whole(now)];
             assert_eq!(found, expected, "{voters} voters, {answers:?}");
             assert!(
                 !seen.outvoted(now + FRESH),
                 "an old answer counts for nothing"
             );
+        }
+    }
+
+    #[test]
+    fn a_member_takes_part_when_its_raft_follows_the_leader_of_a_majority() {
+        use Answer::{Another, Other, Silent};
+        let (two, three) = (Id(2), Id(3));
+        // Voters, answers, the leader of the own raft, whether it takes part.
+        let cases: [(usize, &[Answer], Option<Id>, bool); 7] = [
+            (3, &[Another(two), Another(two)], Some(two), true),
+            (3, &[Another(two), Another(two)], Some(three), false),
+            (3, &[Another(two), Another(two)], None, false),
+            (3, &[Another(two), Another(three)], Some(two), false),
+            (3, &[Another(two), Silent], Some(two), false),
+            (
+                5,
+                &[Another(two), Another(two), Another(two), Other],
+                Some(two),
+                true,
+            ),
+            (
+                5,
+                &[Another(two), Another(two), Another(three), Other],
+                Some(two),
+                false,
+            ),
+        ];
+        let now = Instant::now();
+        for (voters, answers, follows, expected) in cases {
+            let seen = Elsewhere::of(voters, answers, follows, now);
+            assert_eq!(seen.takes_part(now), expected, "{answers:?}, {follows:?}");
+            assert!(!seen.takes_part(now + FRESH), "an old answer");
         }
     }
 
@@ -476,5 +538,25 @@ mod tests {
         );
         assert_eq!(others.voters, 2);
         assert_eq!(others.urls, BTreeMap::from([(2, "http://b".to_owned())]));
+    }
+
+    #[tokio::test]
+    async fn a_place_is_kept_until_its_voter_has_another() {
+        let member = |id, peer: &str| Member {
+            id,
+            client_urls: vec!["http://b".to_owned()],
+            peer_urls: vec![peer.to_owned()],
+            ..Member::default()
+        };
+        let list = |peer| [member(1, "http://127.0.0.1:1"), member(2, peer)];
+        let mut others = Others::default();
+        others.take(&list("http://127.0.0.1:2"), 1);
+        assert_eq!(others.peers.len(), 1, "its own is not asked");
+        let address = "127.0.0.1:2".parse().expect("an address");
+        others.peers.insert(2, found(address).await);
+        others.take(&list("http://127.0.0.1:2"), 1);
+        assert_eq!(others.peers[&2].address(), Some(address));
+        others.take(&list("http://127.0.0.1:3"), 1);
+        assert_eq!(others.peers[&2].address(), None);
     }
 }

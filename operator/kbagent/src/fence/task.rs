@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use super::condition::{Action, Condition, Seen, planned_grace};
 use super::elsewhere::{self, Elsewhere};
 use super::launcher::Launcher;
+use super::own_raft::OwnRaft;
 use crate::config::Config;
 use crate::etcd::Client;
 use crate::launch::Demand;
@@ -45,13 +46,20 @@ pub fn start(
 ) -> watch::Receiver<FencingReport> {
     let (report, reports) = watch::channel(FencingReport::default());
     let (found, elsewhere) = watch::channel(None);
-    let look = elsewhere::look(own.clone(), knowledge.clone(), found, report.clone());
+    let look = elsewhere::look(
+        own.clone(),
+        OwnRaft::new(config),
+        knowledge.clone(),
+        found,
+        report.clone(),
+    );
     let fence = Fence {
         condition: Condition::new(config.election_timeout),
         launcher: Launcher::new(&config.run_dir),
         report,
         elsewhere,
         planned,
+        took_part: None,
         election_timeout: config.election_timeout,
     };
     tokio::spawn(look);
@@ -65,6 +73,8 @@ struct Fence {
     report: watch::Sender<FencingReport>,
     elsewhere: watch::Receiver<Option<Elsewhere>>,
     planned: Planned,
+    /// When raft in a member that answers no status was last seen to follow the leader of the others.
+    took_part: Option<Instant>,
     election_timeout: Duration,
 }
 
@@ -73,11 +83,14 @@ impl Fence {
         loop {
             let now = Instant::now();
             let found = *self.elsewhere.borrow_and_update();
+            if found.is_some_and(|found| found.takes_part(now)) {
+                self.took_part = Some(now);
+            }
             let (seen, term, running) = {
                 let known = knowledge.borrow_and_update();
                 let term = known.status().map_or(0, |status| status.term);
                 let running = *known.etcd() == EtcdState::Running;
-                (seen(&known, found, now), term, running)
+                (seen(&known, found, self.took_part, now), term, running)
             };
             if running && !self.report.borrow().supported {
                 self.look_for_launcher().await;
@@ -142,7 +155,12 @@ impl Fence {
     }
 }
 
-fn seen(knowledge: &Knowledge, elsewhere: Option<Elsewhere>, now: Instant) -> Seen {
+fn seen(
+    knowledge: &Knowledge,
+    elsewhere: Option<Elsewhere>,
+    took_part: Option<Instant>,
+    now: Instant,
+) -> Seen {
     let status = knowledge.status();
     let found = |judge: fn(&Elsewhere, Instant) -> bool| {
         elsewhere.is_some_and(|elsewhere| judge(&elsewhere, now))
@@ -150,6 +168,12 @@ fn seen(knowledge: &Knowledge, elsewhere: Option<Elsewhere>, now: Instant) -> Se
     let deposed = found(Elsewhere::deposed);
     match (knowledge.etcd(), status, knowledge.answered_at()) {
         (_, Some(status), _) if status.is_learner => Seen::Learns,
+        // It has voted and forwards; what it applies lags behind.
+        (EtcdState::Running, Some(status), _)
+            if status.leader_id.is_none() && knowledge.follows() =>
+        {
+            Seen::Follows
+        }
         (EtcdState::Running, Some(status), _) if status.leader_id.is_none() => Seen::Leaderless {
             outvoted: found(Elsewhere::outvoted),
         },
@@ -166,8 +190,12 @@ fn seen(knowledge: &Knowledge, elsewhere: Option<Elsewhere>, now: Instant) -> Se
         {
             Seen::Deposed
         }
-        (EtcdState::Unreachable { refused: false, .. }, _, Some(since)) => Seen::Hangs {
-            since,
+        // Its database is locked, by a defragmentation perhaps, which a restart would undo.
+        (EtcdState::Unreachable { refused: false, .. }, ..) if found(Elsewhere::takes_part) => {
+            Seen::Follows
+        }
+        (EtcdState::Unreachable { refused: false, .. }, _, Some(answered)) => Seen::Hangs {
+            since: took_part.map_or(answered, |at| at.max(answered)),
             spare: found(Elsewhere::whole),
         },
         _ => Seen::Gone,
@@ -193,5 +221,63 @@ mod planned_tests {
         assert!(!planned.holds(election), "it is over");
         stopping.send_replace(true);
         assert!(planned.holds(election), "the pod stops");
+    }
+}
+
+#[cfg(test)]
+mod seen_tests {
+    use kbagent_protocol::{Id, MemberView};
+
+    use super::elsewhere::Answer;
+    use super::*;
+    use crate::test_support::view;
+
+    /// Member 1 of three, by its last status.
+    fn known(leader: Option<u64>, etcd: EtcdState) -> Knowledge {
+        Knowledge::of(MemberView {
+            etcd,
+            ..view(1, leader, 4)
+        })
+    }
+
+    fn silent() -> EtcdState {
+        EtcdState::Unreachable {
+            reason: String::new(),
+            refused: false,
+        }
+    }
+
+    #[test]
+    fn a_silent_follower_whose_raft_follows_the_leader_of_the_others_is_part_of_their_majority() {
+        let now = Instant::now() + Duration::from_mins(1);
+        let others = [Answer::Another(Id(2)); 2];
+        let sees = |follows: Option<u64>, led: u64, took_part| {
+            let found = Elsewhere::of(3, &others, follows.map(Id), now);
+            seen(&known(Some(led), silent()), Some(found), took_part, now)
+        };
+        assert_eq!(sees(Some(2), 2, None), Seen::Follows);
+        for other in [None, Some(3)] {
+            let hangs = matches!(sees(other, 2, None), Seen::Hangs { spare: true, .. });
+            assert!(hangs, "raft says {other:?}");
+        }
+        assert_eq!(sees(Some(2), 1, None), Seen::Deposed, "it led");
+        // It froze while its database was locked.
+        let hangs = Seen::Hangs {
+            since: now,
+            spare: true,
+        };
+        assert_eq!(sees(None, 2, Some(now)), hangs);
+    }
+
+    #[test]
+    fn who_follows_the_next_leader_and_applies_late_is_not_leaderless() {
+        let now = Instant::now();
+        let others = [Answer::Another(Id(2)), Answer::Silent];
+        let found = Some(Elsewhere::of(3, &others, None, now));
+        let mut knowledge = known(None, EtcdState::Running);
+        let alone = Seen::Leaderless { outvoted: true };
+        assert_eq!(seen(&knowledge, found, None, now), alone);
+        knowledge.set_follows(true);
+        assert_eq!(seen(&knowledge, found, None, now), Seen::Follows);
     }
 }

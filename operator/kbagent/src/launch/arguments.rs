@@ -3,6 +3,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use kbagent_protocol::flags;
+
 use crate::config::{Config, Peer, without_scheme};
 use crate::etcd::Member;
 use crate::tls::FILES;
@@ -11,6 +13,8 @@ use super::decide::Decision;
 
 /// etcd's flag for where clients come.
 const CLIENTS: &str = "listen-client-urls";
+/// etcd's flags for where its API is served, to clients and to peers.
+const LISTENS: [&str; 3] = [CLIENTS, "listen-client-http-urls", "listen-peer-urls"];
 /// etcd's flag for the entries between two snapshots; 0 is its default of ten thousand.
 const SNAPSHOT_COUNT: &str = "snapshot-count";
 
@@ -19,7 +23,7 @@ const OPEN: &str = "enable-v2";
 
 /// The arguments for `decision` after the user's own.
 pub(super) fn arguments(config: &Config, decision: &Decision, user: &[String]) -> Vec<String> {
-    let front = front(config, user);
+    let (user, front) = (&flags::joined(user), front(config, user));
     let own = |flag: &String| match front {
         true => encrypted(config, &behind(config, flag)),
         false => encrypted(config, flag),
@@ -35,7 +39,7 @@ pub(super) fn arguments(config: &Config, decision: &Decision, user: &[String]) -
         ("listen-metrics-urls", "http://0.0.0.0:2381".to_owned()),
     ];
     for (flag, value) in listens {
-        if !names(user, flag) {
+        if values(user, flag).next().is_none() {
             all.push(format!("--{flag}={value}"));
         }
     }
@@ -84,15 +88,14 @@ pub(super) fn arguments(config: &Config, decision: &Decision, user: &[String]) -
 /// True when clients come to the agent and etcd listens where that asks it: see [`crate::relay`]. Only where the user's
 /// flags have etcd listen at all addresses, and at no other of that port.
 pub(super) fn front(config: &Config, user: &[String]) -> bool {
-    if !config.relay_clients || config.front_ip().is_none() {
+    if !config.relay_clients || config.front_ips().is_empty() {
         return false;
     }
-    let mut flags = user
-        .iter()
-        .filter(|flag| names(std::slice::from_ref(flag), CLIENTS));
-    match (flags.next(), flags.next()) {
+    let user = flags::joined(user);
+    let mut listens = values(&user, CLIENTS);
+    match (listens.next(), listens.next()) {
         (None, _) => true,
-        (Some(flag), None) => value_of(flag, CLIENTS).is_some_and(|urls| {
+        (Some(urls), None) => urls.is_some_and(|urls| {
             let mut there = urls.split(',').filter_map(|url| of_clients(config, url));
             there.next().is_some_and(|ip| ip.is_unspecified()) && there.next().is_none()
         }),
@@ -102,12 +105,14 @@ pub(super) fn front(config: &Config, user: &[String]) -> bool {
 
 /// Whether the user's flags let clients write to the store of API v2.
 pub(super) fn opens_v2(user: &[String]) -> bool {
-    let mut flags = user
-        .iter()
-        .filter(|flag| names(std::slice::from_ref(flag), OPEN));
-    flags
-        .next_back()
-        .is_some_and(|flag| value_of(flag, OPEN) != Some("false"))
+    let user = flags::joined(user);
+    let last = values(&user, OPEN).next_back();
+    last.is_some_and(|value| value != Some("false"))
+}
+
+/// Whether the user's flags name a file of settings: etcd then takes no flag at all, neither these nor the launcher's.
+pub(super) fn has_config_file(user: &[String]) -> bool {
+    values(user, flags::CONFIG_FILE).next().is_some()
 }
 
 /// The address of a URL, if its port is the clients'.
@@ -129,34 +134,35 @@ fn behind(config: &Config, argument: &str) -> String {
     format!("--{CLIENTS}={}", urls.join(","))
 }
 
-/// The user's entries between two snapshots. etcd takes the last of a flag that is there more than once.
+/// The user's entries between two snapshots.
 fn snapshot_count(user: &[String]) -> Option<u64> {
-    let mut values = (0..user.len()).filter_map(|at| {
-        let is = names(&user[at..=at], SNAPSHOT_COUNT);
-        let next = user.get(at + 1).map(String::as_str).filter(|_| is);
-        value_of(&user[at], SNAPSHOT_COUNT).or(next)
-    });
-    let count = values.next_back().and_then(|value| value.parse().ok());
+    let count = flags::last(user, SNAPSHOT_COUNT).and_then(|value| value.parse().ok());
     count.filter(|count| *count > 0)
 }
 
 /// Value of `--flag=value`.
 fn value_of<'a>(argument: &'a str, flag: &str) -> Option<&'a str> {
-    let (name, value) = argument.strip_prefix('-')?.split_once('=')?;
-    (name.trim_start_matches('-') == flag).then_some(value)
+    let (name, value) = flags::read(argument)?;
+    value.filter(|_| name == flag)
 }
 
 /// With TLS no port of etcd's API stays open to plain text: a definition's listen addresses keep host and port.
 fn encrypted(config: &Config, argument: &str) -> String {
-    let listens = [CLIENTS, "listen-peer-urls"];
-    if config.tls.is_on()
-        && listens
-            .iter()
-            .any(|flag| names(&[argument.to_owned()], flag))
-    {
-        return argument.replace("http://", "https://");
+    match flags::read(argument) {
+        Some((flag, Some(urls))) if config.tls.is_on() && LISTENS.contains(&flag) => {
+            let urls: Vec<String> = urls.split(',').map(https).collect();
+            format!("--{flag}={}", urls.join(","))
+        }
+        _ => argument.to_owned(),
     }
-    argument.to_owned()
+}
+
+/// etcd takes the scheme of a URL in capitals, too.
+fn https(url: &str) -> String {
+    match url.trim().split_once("://") {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => format!("https://{rest}"),
+        _ => url.to_owned(),
+    }
 }
 
 /// etcd's files, of which it reads certificate and key again for every handshake. It takes no version before TLS 1.2.
@@ -179,15 +185,15 @@ fn certificates(config: &Config) -> Vec<String> {
     flags
 }
 
-fn names(user: &[String], flag: &str) -> bool {
-    user.iter().any(|argument| {
-        let name = argument
-            .trim_start_matches('-')
-            .split('=')
-            .next()
-            .unwrap_or_default();
-        argument.starts_with('-') && name == flag
-    })
+/// Values of a flag, in their order; etcd takes the last.
+fn values<'a>(
+    user: &'a [String],
+    flag: &'a str,
+) -> impl DoubleEndedIterator<Item = Option<&'a str>> {
+    let flags = user.iter().filter_map(|argument| flags::read(argument));
+    flags
+        .filter(move |(name, _)| *name == flag)
+        .map(|(_, value)| value)
 }
 
 /// The set of the first start, the same on every member (B1).
@@ -309,6 +315,9 @@ mod tests {
         };
         let user = [
             "--listen-client-urls=http://10.0.0.1:2379,http://127.0.0.1:2379",
+            "--listen-client-http-urls=http://0.0.0.0:2382",
+            "--listen-peer-urls",
+            "http://0.0.0.0:2380",
             "--listen-metrics-urls=http://0.0.0.0:2381",
         ];
         let user: Vec<String> = user.iter().map(ToString::to_string).collect();
@@ -321,6 +330,7 @@ mod tests {
         assert_eq!(plain, ["--listen-metrics-urls=http://0.0.0.0:2381"]);
         for wanted in [
             "--listen-client-urls=https://10.0.0.1:2379,https://127.0.0.1:2379",
+            "--listen-client-http-urls=https://0.0.0.0:2382",
             "--listen-peer-urls=https://0.0.0.0:2380",
             "--cert-file=/tls/cert.pem",
             "--key-file=/tls/key.pem",
@@ -339,6 +349,56 @@ mod tests {
         }
         let flags = arguments(&super::tests::config(), &Decision::Start, &user);
         assert!(!flags.iter().any(|flag| flag.contains("cert")), "{flags:?}");
+    }
+
+    #[test]
+    fn with_certificates_no_form_of_a_flag_keeps_a_port_plain() {
+        let config = Config {
+            tls: Tls::new(Some(Path::new("/tls"))),
+            ..config()
+        };
+        let wanted = "https://0.0.0.0:2382,https://127.0.0.1:2382";
+        for flag in LISTENS {
+            let urls = "http://0.0.0.0:2382,http://127.0.0.1:2382";
+            let forms = [
+                vec![format!("--{flag}={urls}")],
+                vec![format!("-{flag}={urls}")],
+                vec![format!("--{flag}"), urls.to_owned()],
+                vec![format!("-{flag}"), urls.to_owned()],
+                vec![
+                    "--pre-vote".to_owned(),
+                    format!("--{flag}"),
+                    urls.to_owned(),
+                ],
+                vec![format!("--{flag}"), urls.replace("http", "HTTP")],
+                vec![format!("--{flag}= {}", urls.replace(',', ", "))],
+            ];
+            for user in forms {
+                let flags = arguments(&config, &Decision::Start, &user);
+                let mut plain = flags.iter().filter(|flag| {
+                    flag.to_lowercase().contains("http://")
+                        && value_of(flag, "listen-metrics-urls").is_none()
+                });
+                assert_eq!(plain.next(), None, "{user:?}");
+                let found: Vec<_> = values(&flags, flag).collect();
+                assert_eq!(found, [Some(wanted)], "{user:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_of_settings_is_seen_in_every_form() {
+        for (user, there) in [
+            (&["--config-file=/x"][..], true),
+            (&["-config-file=/x"], true),
+            (&["--pre-vote", "--config-file", "/x"], true),
+            (&["-config-file", "/x"], true),
+            (&["--config-file-of-mine=/x", "config-file"], false),
+            (&[], false),
+        ] {
+            let user: Vec<String> = user.iter().map(ToString::to_string).collect();
+            assert_eq!(has_config_file(&user), there, "{user:?}");
+        }
     }
 
     #[test]
@@ -366,6 +426,10 @@ mod tests {
                 own.to_owned(),
             ),
             (&["-listen-client-urls=http://[::]:2379"], own.to_owned()),
+            (
+                &["--listen-client-urls", "http://0.0.0.0:2379"],
+                own.to_owned(),
+            ),
             (
                 &["--listen-client-urls=http://10.0.0.9:99,http://0.0.0.0:2379"],
                 format!("http://10.0.0.9:99,{own}"),

@@ -10,6 +10,9 @@ const MOST: u32 = 4;
 /// Time after which one more restart is allowed.
 const REFILL: Duration = Duration::from_secs(30);
 
+/// Shortest time between two drains: one whose member is not removed after all comes back in between.
+const DRAIN_PAUSE: Duration = Duration::from_secs(60);
+
 /// Something that the agent demands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Demand {
@@ -20,6 +23,8 @@ pub enum Demand {
         /// The term that etcd was last seen in.
         term: u64,
     },
+    /// Have etcd stop, and start it again later: its member is about to be removed.
+    Drain,
     /// Kill etcd, which was told to stop and does not end because clients hold streams.
     End,
 }
@@ -29,6 +34,7 @@ impl fmt::Display for Demand {
         match self {
             Demand::Ready => f.write_str("ready"),
             Demand::Restart { term } => write!(f, "restart {term}"),
+            Demand::Drain => f.write_str("drain"),
             Demand::End => f.write_str("end"),
         }
     }
@@ -39,6 +45,7 @@ impl Demand {
     pub fn parse(line: &str) -> Option<Self> {
         match line.trim().split_once(' ') {
             None if line.trim() == "ready" => Some(Demand::Ready),
+            None if line.trim() == "drain" => Some(Demand::Drain),
             None if line.trim() == "end" => Some(Demand::End),
             Some(("restart", term)) => Some(Demand::Restart {
                 term: term.parse().ok()?,
@@ -55,14 +62,17 @@ pub(super) enum Running {
     Serves,
     /// It was killed, and has not ended yet or is not started again yet.
     Killed,
-    /// It was told to stop.
+    /// It was told to stop, and is started again later.
+    Drains,
+    /// It was told to stop, as the launcher was.
     Stops,
 }
 
-/// Bounds restarts: once a term, not in quick succession, and no more than [`MOST`] in a row.
+/// Bounds restarts: once a term, not in quick succession, and no more than [`MOST`] in a row; and drains.
 #[derive(Clone, Debug)]
 pub(super) struct Gate {
     last: Option<(Instant, u64)>,
+    drained: Option<Instant>,
     left: u32,
     filled: Instant,
 }
@@ -71,6 +81,7 @@ impl Gate {
     pub(super) fn new(now: Instant) -> Self {
         Self {
             last: None,
+            drained: None,
             left: MOST,
             filled: now,
         }
@@ -84,12 +95,22 @@ impl Gate {
         now: Instant,
     ) -> Result<(), &'static str> {
         match (demand, etcd) {
-            (Demand::Ready, _) | (Demand::End, Running::Stops) => Ok(()),
+            (Demand::Ready, _) | (Demand::End, Running::Stops | Running::Drains) => Ok(()),
             (Demand::End, _) => Err("etcd was not told to stop"),
-            (Demand::Restart { .. }, Running::Killed) => Err("etcd is being restarted"),
-            (Demand::Restart { .. }, Running::Stops) => Err("etcd was told to stop"),
+            (_, Running::Killed) => Err("etcd is being restarted"),
+            (_, Running::Stops | Running::Drains) => Err("etcd was told to stop"),
             (Demand::Restart { term }, Running::Serves) => self.restart(term, now),
+            (Demand::Drain, Running::Serves) => self.drain(now),
         }
+    }
+
+    fn drain(&mut self, now: Instant) -> Result<(), &'static str> {
+        let soon = |at| now.saturating_duration_since(at) < DRAIN_PAUSE;
+        if self.drained.is_some_and(soon) {
+            return Err("etcd was drained a moment ago");
+        }
+        self.drained = Some(now);
+        Ok(())
     }
 
     fn restart(&mut self, term: u64, now: Instant) -> Result<(), &'static str> {
@@ -126,6 +147,7 @@ mod tests {
         for demand in [
             Demand::Ready,
             Demand::Restart { term: u64::MAX },
+            Demand::Drain,
             Demand::End,
         ] {
             assert_eq!(Demand::parse(&format!("{demand}\n")), Some(demand));
@@ -186,15 +208,32 @@ mod tests {
     }
 
     #[test]
+    fn a_member_that_is_not_removed_is_left_alone_for_a_minute() {
+        let start = Instant::now();
+        let mut gate = Gate::new(start);
+        let allowed = [0, 11, 59, 60, 100, 120].map(|after| {
+            let now = start + Duration::from_secs(after);
+            gate.judge(Demand::Drain, Running::Serves, now).is_ok()
+        });
+        assert_eq!(allowed, [true, false, false, true, false, true]);
+    }
+
+    #[test]
     fn what_stops_is_not_restarted_and_what_serves_is_not_ended() {
         let now = Instant::now();
         let restart = Demand::Restart { term: 1 };
         for (demand, etcd, expected) in [
             (Demand::Ready, Running::Killed, true),
             (Demand::End, Running::Stops, true),
+            (Demand::End, Running::Drains, true),
             (Demand::End, Running::Serves, false),
             (Demand::End, Running::Killed, false),
             (restart, Running::Stops, false),
+            (restart, Running::Drains, false),
+            (Demand::Drain, Running::Serves, true),
+            (Demand::Drain, Running::Drains, false),
+            (Demand::Drain, Running::Killed, false),
+            (Demand::Drain, Running::Stops, false),
             (restart, Running::Killed, false),
             (restart, Running::Serves, true),
         ] {

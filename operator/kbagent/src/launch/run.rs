@@ -6,10 +6,11 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use kbagent_protocol::flags::CONFIG_FILE;
 use rustix::process::Pid;
 use serde::Serialize;
 
-use super::arguments::{arguments, front, opens_v2};
+use super::arguments::{arguments, front, has_config_file, opens_v2};
 use super::decide::{Decision, decide};
 use super::demand::Gate;
 use super::evidence::{self, beside, expected, identity_path, is_setting};
@@ -35,12 +36,21 @@ const DOWN_ALONE: Duration = Duration::from_secs(5);
 /// Pause between two looks for another member, and the deadline of one.
 const DOWN_EVERY: Duration = Duration::from_millis(100);
 
+/// Time in which a member whose etcd has stopped for it is removed. The kubelet's liveness probe waits longer.
+const DRAINED: Duration = Duration::from_secs(10);
+
 /// Why the launcher ended without an etcd.
 #[derive(Debug, thiserror::Error)]
 pub enum LaunchError {
     /// No program was given.
     #[error("failed to launch: no program after \"--\"")]
     NoProgram,
+    /// etcd would take no flag. No refusal for the operator: for one it replaces the member, whose data is whole.
+    #[error(
+        "failed to launch: with --{CONFIG_FILE} etcd takes no other flag, and those that say who it is, where it joins \
+         and what is encrypted would be void: write the file's settings as flags"
+    )]
+    ConfigFile,
     /// The marks of the start could not be written.
     #[error("failed to write {path}")]
     Mark {
@@ -68,6 +78,9 @@ pub enum LaunchError {
 /// When etcd may start but cannot be started.
 pub async fn run(config: &Config, command: &[String]) -> Result<u8, LaunchError> {
     let (program, user) = command.split_first().ok_or(LaunchError::NoProgram)?;
+    if has_config_file(user) {
+        return Err(LaunchError::ConfigFile);
+    }
     let mut signals = Signals::new().map_err(LaunchError::Signals)?;
     let listener = match listen(&config.run_dir) {
         Ok(listener) => Some(listener),
@@ -95,6 +108,10 @@ pub async fn run(config: &Config, command: &[String]) -> Result<u8, LaunchError>
             End::Exited(status) => return Ok(status),
             End::Restart => tokio::select! {
                 () = down(config) => {}
+                _ = signals.stop() => return Ok(0),
+            },
+            End::Drained => tokio::select! {
+                () = tokio::time::sleep(DRAINED) => {}
                 _ = signals.stop() => return Ok(0),
             },
         }
@@ -245,9 +262,9 @@ async fn own_name(config: &Config) {
     let until = Instant::now() + OWN_NAME;
     loop {
         if let Ok(addresses) = tokio::net::lookup_host((host.as_str(), config.peer_port)).await {
-            let found: Vec<_> = addresses.map(|address| address.ip().to_string()).collect();
-            let ours = |ip: &String| found.contains(ip);
-            if config.pod_ip.as_ref().map_or(!found.is_empty(), ours) {
+            let mut found = addresses.map(|address| config.is_own(address.ip()));
+            // Without an address of its own, any will do.
+            if found.any(|own| own.unwrap_or(true)) {
                 return;
             }
         }
@@ -303,4 +320,36 @@ fn write_whole(path: &Path, text: &[u8]) -> io::Result<()> {
         fs::File::open(directory)?.sync_all()?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn nothing_is_started_with_a_file_of_settings() {
+        let run_dir = tempfile::tempdir().expect("a directory");
+        let text = run_dir.path().display().to_string();
+        let config = Config::from_lookup(&|name| match name {
+            "KB_RUN_DIR" | "KB_DATA_DIR" => Some(text.clone()),
+            "POD_NAME" | "POD_UID" | "KB_CLUSTER_UID" | "KB_HEADLESS_DOMAIN" => {
+                Some("x".to_owned())
+            }
+            _ => None,
+        })
+        .expect("config");
+        for flags in [&["--config-file=/x"][..], &["-config-file", "/x"]] {
+            let command: Vec<String> = [&["/bin/false"][..], flags]
+                .concat()
+                .iter()
+                .map(ToString::to_string)
+                .collect();
+            let ended = tokio::time::timeout(Duration::from_secs(30), run(&config, &command)).await;
+            let error = ended.expect("an end").expect_err("no start");
+            assert!(matches!(error, LaunchError::ConfigFile), "{error}");
+            assert!(error.to_string().contains("--config-file"), "{error}");
+        }
+        let left = fs::read_dir(run_dir.path()).expect("a directory").count();
+        assert_eq!(left, 0, "nothing is on record");
+    }
 }

@@ -29,6 +29,8 @@ pub(super) enum End {
     Exited(u8),
     /// It was killed here, to be started again.
     Restart,
+    /// It was told to stop, to be started again later.
+    Drained,
 }
 
 /// Signals that concern the launcher. Made before etcd, so that none is missed.
@@ -81,6 +83,7 @@ pub(super) async fn supervise(
         if let Some(status) = reap(etcd) {
             return match state {
                 Running::Killed => End::Restart,
+                Running::Drains => End::Drained,
                 state => End::Exited(code(status, state)),
             };
         }
@@ -97,6 +100,11 @@ pub(super) async fn supervise(
                         tracing::warn!(term, "etcd has lost its leader: it is killed and started again");
                         state = Running::Killed;
                         send(etcd, Signal::KILL);
+                    }
+                    Some(Demand::Drain) => {
+                        tracing::info!("the member is about to be removed: etcd is told to stop");
+                        state = Running::Drains;
+                        send(etcd, Signal::TERM);
                     }
                     Some(Demand::End) if !ended => {
                         tracing::info!("etcd waits for streams of clients: it is killed");

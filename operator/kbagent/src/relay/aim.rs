@@ -50,46 +50,12 @@ fn may_serve(view: &MemberView) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use kbagent_protocol::Care;
-
     use super::*;
+    use crate::test_support::view;
 
     /// Of the member `id` in pod `p{id}`, which follows `leader`.
     fn told(id: u64, leader: Option<u64>, term: u64) -> (String, MemberView) {
-        let status = MemberStatus {
-            member_id: Id(id),
-            cluster_id: Id(9),
-            leader_id: leader.map(Id),
-            leader: leader.map(|id| format!("p{id}")),
-            term,
-            revision: 0,
-            raft_index: 0,
-            applied_index: 0,
-            is_learner: false,
-            version: String::new(),
-            db_size_bytes: 0,
-            db_size_in_use_bytes: 0,
-            db_quota_bytes: None,
-            format: Default::default(),
-            alarms: vec![],
-        };
-        let view = MemberView {
-            instance: format!("p{id}"),
-            pod_uid: String::new(),
-            agent_incarnation: 1,
-            sequence: 1,
-            etcd: EtcdState::Running,
-            status: Some(status),
-            status_age_ms: Some(10),
-            under_way: None,
-            care: Care::default(),
-            campaign: None,
-            accounts: None,
-            v2_store: None,
-            file_system_bytes: None,
-            standing: None,
-        };
-        (format!("p{id}"), view)
+        (format!("p{id}"), view(id, leader, term))
     }
 
     fn changed(

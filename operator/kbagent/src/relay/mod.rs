@@ -7,12 +7,16 @@
 //!
 //! Bytes are passed on unread, TLS or not, and only to members of the own cluster: names from the own member's list,
 //! addresses by their names. [`aim`], and what may be said twice in `pass`, are pure; `others` knows the members,
-//! `scout` finds the leader, `front` accepts.
+//! `agents` asks theirs, `scout` finds the leader by that, `front` accepts, as many
+//! as `bounds` allows.
 
+mod agents;
 mod aim;
+mod bounds;
 mod front;
 mod others;
 mod pass;
 mod scout;
+mod sockets;
 
 pub(crate) use front::start;

@@ -4,19 +4,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::StreamExt;
-use futures::stream::FuturesUnordered;
-use hyper::StatusCode;
-use kbagent_protocol::{EtcdState, MemberView, PATH_MEMBER};
+use kbagent_protocol::EtcdState;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
+use super::agents::{ANSWER, Agents};
 use super::aim::{Aim, aim};
 use super::others::{self, Others};
+use super::sockets;
 use crate::config::Config;
 use crate::etcd::Client;
-use crate::http::Call;
 use crate::watch::Knowledge;
 
 /// Longest time that a client is held while members that could elect a leader are out of reach: the service leads to
@@ -24,8 +22,6 @@ use crate::watch::Knowledge;
 const HOPELESS: Duration = Duration::from_millis(500);
 /// Pause between two rounds of questions.
 const EVERY: Duration = Duration::from_millis(10);
-/// Deadline of a question, and of a connection to a member.
-const ANSWER: Duration = Duration::from_millis(300);
 /// Wait for further answers when those of a majority name no leader.
 const FURTHER: Duration = Duration::from_millis(20);
 /// A process that dies closes its sockets one by one: one that accepts is asked again after this.
@@ -95,15 +91,15 @@ impl Scout {
 
     async fn run(self: Arc<Self>) {
         let mut waiting = self.waiting.subscribe();
-        let mut told = None;
+        let (mut told, mut agents) = (None, Agents::default());
         loop {
             if *waiting.borrow_and_update() == 0 {
-                told = None;
+                (told, agents) = (None, Agents::default());
             }
             if waiting.wait_for(|count| *count > 0).await.is_err() {
                 return;
             }
-            let found = self.round().await;
+            let found = self.round(&mut agents).await;
             self.found.send_replace(found);
             if let Found::At(leader) = found
                 && told.replace(leader) != Some(leader)
@@ -114,7 +110,7 @@ impl Scout {
         }
     }
 
-    async fn round(&self) -> Found {
+    async fn round(&self, agents: &mut Agents) -> Found {
         let runs = *self.knowledge.borrow().etcd() == EtcdState::Running;
         let own = self.own_accepts().await;
         if let Some(own) = own.filter(|_| runs) {
@@ -122,14 +118,10 @@ impl Scout {
         }
         let others = self.others.borrow().clone();
         let cluster = self.knowledge.borrow().status().map(|own| own.cluster_id);
-        let mut questions: FuturesUnordered<_> = others
-            .agents
-            .iter()
-            .map(|(pod, agent)| async move { (pod.clone(), view(*agent).await) })
-            .collect();
+        agents.ask(&self.config, &others);
         let mut told = Vec::new();
         let mut patience = ANSWER;
-        while let Ok(Some((pod, view))) = timeout(patience, questions.next()).await {
+        while let Ok(Some((pod, view))) = timeout(patience, agents.next()).await {
             told.extend(view.map(|view| (pod, view)));
             match aim(others.voters, cluster, &told) {
                 Aim::Leader(pod) => {
@@ -161,23 +153,7 @@ impl Scout {
 }
 
 async fn connect(address: SocketAddr) -> Option<TcpStream> {
-    timeout(ANSWER, TcpStream::connect(address))
-        .await
-        .ok()?
-        .ok()
-}
-
-/// What another agent knows of its member.
-async fn view(agent: SocketAddr) -> Option<MemberView> {
-    let address = agent.to_string();
-    let call = Call {
-        deadline: ANSWER,
-        ..Call::get(&address, PATH_MEMBER)
-    };
-    match call.send(String::new()).await {
-        Ok((StatusCode::OK, body)) => serde_json::from_slice(&body).ok(),
-        _ => None,
-    }
+    timeout(ANSWER, sockets::connect(address)).await.ok()?.ok()
 }
 
 /// A client is held as long as this lives.

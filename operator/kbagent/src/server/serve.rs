@@ -12,7 +12,6 @@ use kbagent_protocol::{
     PATH_ACTION, PATH_AGENT, PATH_BEATS, PATH_CLOCK, PATH_DRAINED, PATH_ELECTION, PATH_GETROLE,
     PATH_HANDOFF, PATH_HEALTHZ, PATH_MEMBER, PATH_MEMBERS, PATH_STARTED, PATH_WATCH,
 };
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
 
@@ -58,7 +57,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let config = Arc::new(config);
     let own = Client::new(&config.etcd_endpoint, &config.tls)?;
     let incarnation = rand::random();
-    let listener = TcpListener::bind(config.listen).await?;
+    let listener = http_limits::listen(config.listen)?;
     let entrance = Entrance::new(&config)?;
     let mut terminate = signal(SignalKind::terminate())?;
     let (shown, does) = tokio::sync::watch::channel(watch::Own::default());
@@ -96,7 +95,21 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         relay,
         incarnation,
     });
-    let router = Router::new()
+    let router = routes(app).layer(from_fn_with_state(entrance.clone(), entrance::guard));
+    tracing::info!(listen = %config.listen, pod = config.pod_name, "the agent serves");
+    tokio::select! {
+        never = http_limits::serve_behind(listener, entrance, router, LIMITS) => match never {},
+        () = async {
+            terminate.recv().await;
+            tracing::info!("the agent stops");
+            stopping::end_etcd(&config).await;
+        } => {}
+    }
+    Ok(())
+}
+
+fn routes(app: Arc<App>) -> Router {
+    Router::new()
         .route(PATH_GETROLE, get(paths::getrole))
         .route(PATH_MEMBER, get(paths::member))
         .route(PATH_WATCH, get(paths::watch))
@@ -111,15 +124,4 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         .route(PATH_BEATS, get(paths::beats))
         .route(PATH_ELECTION, post(paths::election))
         .with_state(app)
-        .layer(from_fn_with_state(entrance.clone(), entrance::guard));
-    tracing::info!(listen = %config.listen, pod = config.pod_name, "the agent serves");
-    tokio::select! {
-        never = http_limits::serve_behind(listener, entrance, router, LIMITS) => match never {},
-        () = async {
-            terminate.recv().await;
-            tracing::info!("the agent stops");
-            stopping::end_etcd(&config).await;
-        } => {}
-    }
-    Ok(())
 }

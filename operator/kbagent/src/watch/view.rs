@@ -39,6 +39,8 @@ pub struct Knowledge {
     /// The leader this member named in the newest term it knew one in.
     elected: Option<(u64, Id)>,
     elected_at: Option<Instant>,
+    /// At its last answer raft named another member as its leader, whatever the term.
+    follows: bool,
     answered_at: Option<Instant>,
     changed_at: Instant,
     hinted_at: Option<Instant>,
@@ -60,7 +62,7 @@ impl Knowledge {
             status: None,
             status_age_ms: None,
             under_way: None,
-            care: Care::default(),
+            care: reported(&Care::default()),
             campaign: None,
             standing: None,
             file_system_bytes: None,
@@ -71,6 +73,7 @@ impl Knowledge {
             view,
             elected: None,
             elected_at: None,
+            follows: false,
             answered_at: None,
             changed_at: now,
             hinted_at: None,
@@ -82,7 +85,18 @@ impl Knowledge {
     pub(crate) fn of(view: MemberView) -> Self {
         let now = Instant::now();
         let first = Self::new(String::new(), String::new(), 1, now);
-        Self { view, ..first }
+        let answered_at = view.status.is_some().then_some(now);
+        Self {
+            view,
+            answered_at,
+            ..first
+        }
+    }
+
+    /// With what raft says of it.
+    #[cfg(test)]
+    pub(crate) fn set_follows(&mut self, follows: bool) {
+        self.follows = follows;
     }
 
     /// The view as it is sent at `now`.
@@ -124,6 +138,14 @@ impl Knowledge {
         self.answered_at
     }
 
+    /// True when raft in the member followed another one at its last answer. It knows that earlier than the status can
+    /// be believed: a leader's first status comes with the old term until the member has applied an entry of the new
+    /// one, and what it applies may lag behind for long.
+    #[must_use]
+    pub fn follows(&self) -> bool {
+        self.follows
+    }
+
     /// Takes in one poll. True when the change matters: then the sequence has grown.
     pub fn fold(
         &mut self,
@@ -133,7 +155,7 @@ impl Knowledge {
     ) -> bool {
         let mut next = self.view.clone();
         next.under_way = hints.own.under_way.map(str::to_owned);
-        next.care = hints.own.care;
+        next.care = reported(&hints.own.care);
         next.campaign = hints.own.campaign;
         next.file_system_bytes = hints.file_system_bytes;
         next.standing = hints.standing.filter(|_| poll.is_err()).cloned();
@@ -143,6 +165,7 @@ impl Knowledge {
             Ok(status) => {
                 let mut status = named(&status, hints.names, &next.instance);
                 status.format.log = hints.log;
+                self.follows = status.leader_id.is_some_and(|id| id != status.member_id);
                 self.distrust(&mut status, now);
                 next.status = Some(status);
                 next.etcd = EtcdState::Running;
@@ -238,6 +261,14 @@ pub struct Own {
     pub accounts: Option<AccountsReport>,
 }
 
+/// That nothing was defragmented yet is a report, too: agents of earlier releases have none.
+fn reported(care: &Care) -> Care {
+    Care {
+        last: Some(care.last.clone().unwrap_or_default()),
+        ..care.clone()
+    }
+}
+
 fn named(status: &Status, names: &Names, own_name: &str) -> MemberStatus {
     let header = status.header.unwrap_or_default();
     let leader_id = (status.leader != 0).then_some(status.leader);
@@ -315,7 +346,7 @@ fn matters(old: &MemberView, new: &MemberView) -> bool {
     };
     !same_state(&old.etcd, &new.etcd)
         || essence(old) != essence(new)
-        || (&old.under_way, old.care, old.campaign) != (&new.under_way, new.care, new.campaign)
+        || (&old.under_way, &old.care, old.campaign) != (&new.under_way, &new.care, new.campaign)
         || old.accounts != new.accounts
         || size(new) < size(old)
         || known(old) != known(new)

@@ -249,6 +249,12 @@ fn a_second_leader_of_one_term_is_not_believed() {
     // The new leader is there before its term is.
     bench.fold(answer(|status| status.leader = 10));
     assert_eq!(seen(&bench), (3, None, None));
+    assert!(!bench.knowledge.follows(), "raft says that it leads itself");
+    bench.fold(answer(|status| status.leader = 12));
+    assert_eq!(seen(&bench), (3, None, None));
+    assert!(bench.knowledge.follows(), "which its clients can rely on");
+    bench.fold(answer(|status| status.leader = 0));
+    assert!(!bench.knowledge.follows());
     bench.fold(answer(|status| {
         status.leader = 10;
         status.raft_term = 4;

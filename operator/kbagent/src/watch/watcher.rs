@@ -17,7 +17,8 @@ use crate::config::Config;
 use crate::etcd::Client;
 use crate::launch::{ANSWERED_FILE, REFUSED_FILE};
 
-/// Deadline of one poll. A status is answered from memory, so a member that needs longer hangs or starves.
+/// Deadline of one poll. A status needs no disk and no other member: one that takes longer hangs, starves, or has its
+/// database locked (defragmentation, hash of the key space).
 const DEADLINE: Duration = Duration::from_millis(300);
 
 /// The poll loop's parts.

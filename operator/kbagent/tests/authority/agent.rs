@@ -11,6 +11,16 @@ use kbagent_protocol::{
 };
 
 pub(crate) const TOKEN: &str = "the-token-of-the-component";
+/// Only against hanging.
+pub(crate) const GUARD: Duration = Duration::from_secs(60);
+
+/// A call that waits for its answer, however slow the machine is.
+pub(crate) fn get<'a>(address: &'a str, path: &'a str) -> Call<'a> {
+    Call {
+        deadline: GUARD,
+        ..Call::get(address, path)
+    }
+}
 
 /// One agent; no etcd is beside it.
 pub(crate) struct Agent {
@@ -60,7 +70,7 @@ impl Agent {
         let config = Config::from_lookup(&given).expect("config");
         tokio::spawn(async { server::serve(config).await.expect("it serves") });
         let agent = Self { pod, address, dir };
-        for _ in 0..100 {
+        for _ in 0..1000 {
             if agent.get(PATH_HEALTHZ).await.is_some() {
                 return agent;
             }
@@ -70,7 +80,7 @@ impl Agent {
     }
 
     pub(crate) async fn get(&self, path: &str) -> Option<(StatusCode, String)> {
-        let answer = Call::get(&self.address, path).send(String::new()).await;
+        let answer = get(&self.address, path).send(String::new()).await;
         let (status, body) = answer.ok()?;
         Some((status, String::from_utf8_lossy(&body).into_owned()))
     }
@@ -85,7 +95,7 @@ impl Agent {
         let call = Call {
             method: Method::POST,
             opens: Some(opens),
-            ..Call::get(&self.address, PATH_HANDOFF)
+            ..get(&self.address, PATH_HANDOFF)
         };
         let answer = call.send(String::new()).await;
         answer.map(|(status, _)| status).map_err(|e| e.to_string())
@@ -105,7 +115,7 @@ impl Agent {
         let call = Call {
             method: Method::POST,
             headers: &[("authorization", header)],
-            ..Call::get(&self.address, path)
+            ..get(&self.address, path)
         };
         let (status, answer) = call.send(body.to_owned()).await.expect("an answer");
         let answer: Option<ErrorAnswer> = serde_json::from_slice(&answer).ok();

@@ -3,5 +3,7 @@
 #![expect(clippy::expect_used, reason = "what breaks has to stop the test")]
 
 mod agent;
+#[path = "../bench/ca.rs"]
+mod ca;
 mod signed;
 mod tls;

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use hyper::{Method, StatusCode};
 use kbagent::etcd::Client;
@@ -13,10 +12,7 @@ use kbagent_protocol::{
     PATH_BEATS, PATH_CLOCK, PATH_DRAINED, PATH_ELECTION, PATH_GETROLE, PATH_HANDOFF, PATH_HEALTHZ,
     PATH_MEMBER, PATH_MEMBERS, PATH_STARTED, PATH_WATCH, TLS_DIRECTORY_VARIABLE,
 };
-use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType, date_time_ymd,
-};
+use rcgen::{DnType, ExtendedKeyUsagePurpose, SanType, date_time_ymd};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -25,41 +21,13 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use super::agent::{Agent, TOKEN};
-
-struct Ca {
-    pem: String,
-    issuer: Issuer<'static, KeyPair>,
-}
+use super::agent::{Agent, GUARD, TOKEN, get};
+use super::ca::Ca;
 
 impl Ca {
-    fn new() -> Self {
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-        params.distinguished_name.push(DnType::CommonName, "a CA");
-        let key = KeyPair::generate().expect("a key");
-        let pem = params.self_signed(&key).expect("a CA").pem();
-        let issuer = Issuer::new(params, key);
-        Self { pem, issuer }
-    }
-
-    /// A certificate and its key.
-    fn signs(&self, change: impl FnOnce(&mut CertificateParams)) -> [String; 2] {
-        let mut params = CertificateParams::default();
-        params.extended_key_usages = vec![
-            ExtendedKeyUsagePurpose::ServerAuth,
-            ExtendedKeyUsagePurpose::ClientAuth,
-        ];
-        change(&mut params);
-        let key = KeyPair::generate().expect("a key");
-        let made = params.signed_by(&key, &self.issuer).expect("signed");
-        [made.pem(), key.serialize_pem()]
-    }
-
     fn member(&self, host: &str) -> [String; 2] {
         let host = SanType::IpAddress(host.parse().expect("an address"));
-        self.signs(|params| {
+        self.certificate(|params| {
             params
                 .distinguished_name
                 .push(DnType::CommonName, "etcd-member");
@@ -69,11 +37,11 @@ impl Ca {
 
     fn operator(&self) -> [String; 2] {
         let name = OPERATOR_NAME.try_into().expect("a name");
-        self.signs(|params| params.subject_alt_names = vec![SanType::DnsName(name)])
+        self.certificate(|params| params.subject_alt_names = vec![SanType::DnsName(name)])
     }
 
     fn application(&self) -> [String; 2] {
-        self.signs(|params| {
+        self.certificate(|params| {
             params
                 .distinguished_name
                 .push(DnType::CommonName, "etcd-client");
@@ -126,7 +94,7 @@ impl Agent {
             method: if change { Method::POST } else { Method::GET },
             opens: change.then(|| self.opens(TOKEN, Authorization::Signed)),
             tls: Some(&files.tls),
-            ..Call::get(&self.address, path)
+            ..get(&self.address, path)
         };
         let answer = call.send(String::new()).await;
         answer.map(|(status, _)| status).map_err(|e| e.to_string())
@@ -157,9 +125,7 @@ async fn exchange(
         stream.write_all(text.as_bytes()).await?;
         stream.read(&mut answer).await
     };
-    let read = timeout(Duration::from_secs(5), read)
-        .await
-        .expect("an answer or an end");
+    let read = timeout(GUARD, read).await.expect("an answer or an end");
     String::from_utf8_lossy(&answer[..read.unwrap_or(0)]).into_owned()
 }
 
@@ -246,7 +212,7 @@ async fn members_read_and_only_the_operator_changes() {
             method: Method::POST,
             tls: Some(&operator.tls),
             headers: &[("authorization", header)],
-            ..Call::get(&agent.address, PATH_HANDOFF)
+            ..get(&agent.address, PATH_HANDOFF)
         };
         let (answered, body) = call.send(String::new()).await.expect("an answer");
         assert_eq!(answered.as_u16(), status, "{body:?}");
@@ -257,12 +223,12 @@ async fn members_read_and_only_the_operator_changes() {
 async fn who_has_no_certificate_of_the_ca_gets_no_answer() {
     let (ca, another) = (Ca::new(), Ca::new());
     let (agent, dir) = secured(12, &ca, "signed", true).await;
-    let expired = ca.signs(|params| {
+    let expired = ca.certificate(|params| {
         params.not_before = date_time_ymd(2020, 1, 1);
         params.not_after = date_time_ymd(2021, 1, 1);
     });
-    let early = ca.signs(|params| params.not_before = date_time_ymd(4000, 1, 1));
-    let server_only = ca.signs(|params| {
+    let early = ca.certificate(|params| params.not_before = date_time_ymd(4000, 1, 1));
+    let server_only = ca.certificate(|params| {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     });
     for (what, shown) in [
@@ -324,7 +290,7 @@ async fn where_the_user_is_the_issuer_any_certificate_of_the_ca_may_ask_for_a_ch
     let call = Call {
         method: Method::POST,
         tls: Some(&member.tls),
-        ..Call::get(&agent.address, PATH_HANDOFF)
+        ..get(&agent.address, PATH_HANDOFF)
     };
     let (status, body) = call.send(String::new()).await.expect("an answer");
     assert_eq!(status, StatusCode::UNAUTHORIZED, "not without a signature");
@@ -362,7 +328,7 @@ async fn half_a_handshake_takes_no_place_for_long_and_shuts_no_caller_out() {
         Ok(StatusCode::OK)
     );
     for stream in &mut half {
-        let end = timeout(Duration::from_secs(10), stream.read(&mut [0; 64])).await;
+        let end = timeout(GUARD, stream.read(&mut [0; 64])).await;
         assert!(end.is_ok(), "it is closed when its time is up");
     }
 }
@@ -375,17 +341,15 @@ async fn etcd_is_spoken_to_by_the_agents_own_certificates_whatever_tonic_was_bui
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
     let address = listener.local_addr().expect("an address");
     let client = Client::new(&format!("https://{address}"), &member.tls).expect("a client");
-    let status = tokio::spawn(async move { client.status(Duration::from_secs(5)).await });
-    let (stream, _) = timeout(Duration::from_secs(5), listener.accept())
+    let status = tokio::spawn(async move { client.status(GUARD).await });
+    let (stream, _) = timeout(GUARD, listener.accept())
         .await
         .expect("it dials")
         .expect("a connection");
     let (mut stream, _) = member.tls.accept(stream).await.expect("a handshake");
     let mut preface = [0; 24];
     let read = stream.read_exact(&mut preface);
-    let read = timeout(Duration::from_secs(5), read)
-        .await
-        .expect("it speaks");
+    let read = timeout(GUARD, read).await.expect("it speaks");
     read.expect("bytes");
     assert_eq!(&preface, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
     drop((stream, listener));

@@ -5,6 +5,7 @@
     reason = "a bench that breaks has to stop the test"
 )]
 
+pub(crate) mod ca;
 pub(crate) mod failover;
 pub(crate) mod keys;
 pub(crate) mod secured;

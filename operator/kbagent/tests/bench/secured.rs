@@ -3,47 +3,23 @@
 use std::net::IpAddr;
 
 use kbagent::tls::{FILES, Tls};
-use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType,
-};
+use rcgen::{DnType, SanType};
 
 use super::Pod;
+pub(crate) use super::ca::Ca;
 
 /// The common name of members' certificates.
 pub(crate) const MEMBER: &str = "etcd-member";
 
-/// Signs members and clients.
-pub(crate) struct Ca {
-    pub(crate) pem: String,
-    issuer: Issuer<'static, KeyPair>,
-}
-
 impl Ca {
-    pub(crate) fn new() -> Self {
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-        params.distinguished_name.push(DnType::CommonName, "a CA");
-        let key = KeyPair::generate().expect("a key");
-        let pem = params.self_signed(&key).expect("a CA").pem();
-        let issuer = Issuer::new(params, key);
-        Self { pem, issuer }
-    }
-
     /// CA, certificate and key, for these addresses and both uses.
     pub(crate) fn signs(&self, name: &str, hosts: &[&str]) -> [String; 3] {
-        let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, name);
         let address = |host: &&str| SanType::IpAddress(host.parse::<IpAddr>().expect("an address"));
-        params.subject_alt_names = hosts.iter().map(address).collect();
-        params.extended_key_usages = vec![
-            ExtendedKeyUsagePurpose::ServerAuth,
-            ExtendedKeyUsagePurpose::ClientAuth,
-        ];
-        let key = KeyPair::generate().expect("a key");
-        let made = params.signed_by(&key, &self.issuer).expect("signed");
-        [self.pem.clone(), made.pem(), key.serialize_pem()]
+        let [certificate, key] = self.certificate(|params| {
+            params.distinguished_name.push(DnType::CommonName, name);
+            params.subject_alt_names = hosts.iter().map(address).collect();
+        });
+        [self.pem.clone(), certificate, key]
     }
 }
 
