@@ -39,8 +39,9 @@ pub enum Error {
     },
     /// The object is there already, and another writer's.
     #[error(
-        "{0} is there already and belongs to another backup: two clusters or two Jobs write to one path; give the \
-         BackupRepo another pathPrefix"
+        "{0} is there already and belongs to another backup: one of the same name was deleted and its data kept \
+         (deletionPolicy: Retain), or two clusters or two Jobs write to one path; make a Backup of another name, or \
+         give the BackupRepo another pathPrefix"
     )]
     Taken(Path),
     /// A manifest cannot be used.
@@ -80,9 +81,21 @@ pub enum Error {
         /// Who wrote it.
         by: String,
     },
+    /// An archive is to be deleted of which nothing says whose it is.
+    #[error(
+        "nothing says which Backup has begun the archive at {0}, and another one of this name may have kept it \
+         (deletionPolicy: Retain); if it is not needed, delete its folder in the repository by hand"
+    )]
+    Unowned(Path),
     /// The archive does not lead to what a restore asks for.
     #[error("the restore cannot be: {0}")]
     Refused(#[from] Refusal),
+    /// A backup that was never verified has users, and the new cluster has none.
+    #[error(
+        "etcd's authentication is on in the backup, so the new members' agents would be refused: make a new Cluster with \
+         systemAccounts, e.g. [{{name: root}}], and tls: true; this one holds no data yet: delete it"
+    )]
+    Users,
     /// There is no such backup.
     #[error(
         "there is no backup at {0}: it has no manifest, so it was never completed, or it was deleted"

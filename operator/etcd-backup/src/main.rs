@@ -22,7 +22,7 @@ use etcd_backup::remove::{What, remove};
 use etcd_backup::report::report;
 use etcd_backup::repository::Repository;
 use etcd_backup::restore::{Restore, restore};
-use etcd_backup::s3::Bucket;
+use etcd_backup::s3::{Bucket, REQUEST};
 use etcd_backup::save::{Save, save};
 use etcd_backup::seal::Keys;
 use etcd_backup::utility::{NewMember, Ports, Programs};
@@ -163,6 +163,9 @@ struct ProgramArgs {
 struct ArchiveArgs {
     #[command(flatten)]
     place: Place,
+    /// UID of the Backup object.
+    #[arg(long)]
+    backup_uid: String,
     /// Client URL of a member, or one that leads to any of them; may be repeated, and the next one is tried when one
     /// ends.
     #[arg(long, required = true)]
@@ -230,6 +233,9 @@ struct RestoreArgs {
     /// Up to this time (RFC 3339).
     #[arg(long, requires = "archive_path")]
     to_time: Option<jiff::Timestamp>,
+    /// The archive's end is no earlier than this revision, which it had.
+    #[arg(long, requires = "archive_path", conflicts_with_all = ["to_revision", "to_time"])]
+    at_least_revision: Option<i64>,
     /// User that the new members' agents are by their certificate: it is an administrator of what is restored.
     #[arg(long)]
     admin: Option<String>,
@@ -358,7 +364,7 @@ fn open_within(place: &Place, retry: Option<Duration>) -> Result<(Repository, Fo
                 credentials: place.credentials.clone().unwrap_or_default(),
             };
             match retry {
-                Some(retry) => bucket.open_within(retry)?,
+                Some(retry) => bucket.open_within(retry, REQUEST)?,
                 None => bucket.open()?,
             }
         }
@@ -417,6 +423,7 @@ impl ArchiveArgs {
             tls: self.tls,
             after: self.after,
             writer: self.attempt,
+            backup_uid: self.backup_uid,
             keep: self.keep.map(Duration::from_secs),
         }
     }
@@ -427,7 +434,9 @@ impl RestoreArgs {
         let target = match (self.to_revision, self.to_time) {
             (Some(revision), _) => Target::Revision(revision),
             (None, Some(time)) => Target::Time(time.as_millisecond()),
-            (None, None) => Target::Latest,
+            (None, None) => self
+                .at_least_revision
+                .map_or(Target::Latest, Target::AtLeast),
         };
         let archive = self.archive_path.as_deref().map(Folder::read).transpose()?;
         let archive_keys = keys(self.archive_pass_phrase.as_deref())?;

@@ -86,8 +86,8 @@ pub struct Manifest {
     /// Keys in all revisions, as etcdutl counts them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total_keys: Option<u64>,
-    /// True when etcd's authentication is on in it: who restores it needs its users. Absent when it is off, or was not
-    /// looked at.
+    /// Whether etcd's authentication is on in it: who restores it needs its users. Absent when it was not looked at,
+    /// and in verified backups of before, where it is off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authentication: Option<bool>,
     /// What came of restoring it.
@@ -136,6 +136,12 @@ impl Manifest {
             return Err(NotAManifest::Object(object.clone()));
         }
         Ok(manifest)
+    }
+
+    /// True when nothing has looked whether etcd's authentication is on in it.
+    #[must_use]
+    pub fn is_unlooked(&self) -> bool {
+        !self.verification.verified && self.authentication.is_none()
     }
 
     /// As it is written.
@@ -190,6 +196,26 @@ pub(crate) mod tests {
         let bytes = manifest().write().expect("json");
         assert_eq!(Manifest::read(&bytes).expect("a manifest"), manifest());
         assert!((bytes.len() as u64) < LARGEST);
+    }
+
+    #[test]
+    fn what_was_looked_at_is_not_looked_at_again() {
+        let of = |verified: bool, authentication: Option<bool>| {
+            let mut manifest = manifest();
+            manifest.authentication = authentication;
+            manifest.verification.verified = verified;
+            let bytes = manifest.write().expect("json");
+            Manifest::read(&bytes).expect("a manifest").is_unlooked()
+        };
+        assert!(of(false, None));
+        // A verified one of before says it only where it is on.
+        for (verified, authentication) in [(true, None), (false, Some(false)), (false, Some(true))]
+        {
+            assert!(
+                !of(verified, authentication),
+                "{verified} {authentication:?}"
+            );
+        }
     }
 
     #[test]

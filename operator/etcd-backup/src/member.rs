@@ -4,10 +4,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use etcd_client::{
-    Certificate, Client, CompactionOptions, ConnectOptions, Identity, SnapshotStreaming,
-    TlsOptions, UserAddOptions,
+    Certificate, Client, CompactionOptions, ConnectOptions, GetOptions, Identity,
+    SnapshotStreaming, TlsOptions, UserAddOptions,
 };
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::error::Error;
 
@@ -15,8 +15,17 @@ use crate::error::Error;
 const CONNECT: Duration = Duration::from_secs(5);
 /// Deadline of a short call.
 pub(crate) const SHORT: Duration = Duration::from_secs(10);
+/// Deadline of a read whose answer is of no use when it comes late.
+const HEAD: Duration = Duration::from_secs(5);
 /// Deadline of a hash over all keys: it reads the whole database.
 const HASH: Duration = Duration::from_secs(300);
+/// Deadline of a compaction: it goes through the whole database, a thousand keys at a time, with pauses.
+const COMPACTION: Duration = Duration::from_secs(3600);
+/// How often a hash is asked for where the connection is lost: it was idle while a copy was restored, and what closed
+/// it meanwhile (the member's agent at a change of leaders, a firewall) shows at its next use. It is only a read.
+const HASH_ASKED: u32 = 3;
+/// Time before it is asked again.
+const AGAIN: Duration = Duration::from_secs(1);
 /// Longest silence within a stream.
 const SILENCE: Duration = Duration::from_secs(60);
 
@@ -48,6 +57,8 @@ pub struct Status {
     pub learner: bool,
     /// Its version.
     pub version: String,
+    /// Bytes of its database.
+    pub database: u64,
 }
 
 /// A hash of a key space.
@@ -132,7 +143,27 @@ impl Member {
             led: status.leader() != 0,
             learner: status.is_learner(),
             version: status.version().to_owned(),
+            database: u64::try_from(status.db_size()).unwrap_or_default(),
         })
+    }
+
+    /// The cluster's revision, by a read that the majority has agreed to; a member that does not proceed does not
+    /// answer.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn head(&self) -> Result<i64, Error> {
+        let mut client = self.client.clone();
+        // Of any key: only the answer's header is of interest.
+        let options = GetOptions::new().with_keys_only().with_limit(1);
+        let read = timeout(HEAD, client.get([0_u8], Some(options))).await;
+        let read = answer("read the cluster's revision", &self.endpoint, read)?;
+        let header = read.header().ok_or_else(|| Error::Member {
+            what: "read the cluster's revision",
+            endpoint: self.endpoint.clone(),
+            message: "its answer has no header".to_owned(),
+        })?;
+        Ok(header.revision())
     }
 
     /// Begins a snapshot.
@@ -154,7 +185,16 @@ impl Member {
     /// When it does not answer, or has no such revision.
     pub async fn hash(&self, revision: i64) -> Result<Hash, Error> {
         let mut client = self.client.clone();
-        let hash = timeout(HASH, client.hash_kv(revision)).await;
+        let mut asked = 1;
+        let hash = loop {
+            match timeout(HASH, client.hash_kv(revision)).await {
+                Ok(Err(error)) if asked < HASH_ASKED && is_lost(&error) => {
+                    asked += 1;
+                    sleep(AGAIN).await;
+                }
+                hash => break hash,
+            }
+        };
         let hash = answer("hash the key space", &self.endpoint, hash)?;
         Ok(Hash {
             hash: hash.hash(),
@@ -169,7 +209,7 @@ impl Member {
     pub async fn compact(&self, revision: i64) -> Result<(), Error> {
         let mut client = self.client.clone();
         let options = CompactionOptions::new().with_physical();
-        let done = timeout(HASH, client.compact(revision, Some(options))).await;
+        let done = timeout(COMPACTION, client.compact(revision, Some(options))).await;
         answer("compact", &self.endpoint, done).map(|_| ())
     }
 }
@@ -282,6 +322,16 @@ pub(crate) fn answer<T>(
         endpoint: endpoint.to_owned(),
         message,
     })
+}
+
+/// True when the connection failed, and no answer came: what a server says has no source.
+fn is_lost(error: &etcd_client::Error) -> bool {
+    use std::error::Error as _;
+    match error {
+        etcd_client::Error::TransportError(_) => true,
+        etcd_client::Error::GRpcStatus(status) => status.source().is_some(),
+        _ => false,
+    }
 }
 
 fn hint(error: &etcd_client::Error) -> Option<&'static str> {

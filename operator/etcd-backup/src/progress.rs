@@ -5,7 +5,6 @@ use axum::routing::get;
 use axum::{Json, Router};
 use http_limits::Limits;
 use kbagent_protocol::{BackupProgress, BackupStage, PATH_PROGRESS};
-use tokio::net::TcpListener;
 use tokio::sync::watch::Sender;
 
 use crate::error::Error;
@@ -54,7 +53,7 @@ async fn json(State(progress): State<Progress>) -> Json<BackupProgress> {
 
 /// Serves routes on a port of the pod.
 pub(crate) async fn listen(port: u16, router: Router) -> Result<std::convert::Infallible, Error> {
-    let listener = TcpListener::bind(("0.0.0.0", port)).await;
+    let listener = http_limits::listen(([0, 0, 0, 0], port).into());
     let listener =
         listener.map_err(|error| Error::Settings(format!("port {port} cannot be had: {error}")))?;
     Ok(http_limits::serve(listener, router, Limits::default()).await)

@@ -1,6 +1,7 @@
 //! Deletes a backup: the manifest first, so that what is half deleted is no backup.
 
-use crate::archive::name::Object;
+use crate::archive::name::{Object, is_mark};
+use crate::archive::owner::{self, Whose};
 use crate::error::Error;
 use crate::path::Folder;
 use crate::repository::Repository;
@@ -15,15 +16,16 @@ pub enum What {
 }
 
 impl What {
+    /// Who has written to an archive is deleted by itself.
     fn owns(self, name: &str) -> bool {
         let archived = Object::read(name).is_some() || name.starts_with("fence-");
-        archived == (self == What::Archive)
+        !is_mark(name) && archived == (self == What::Archive)
     }
 }
 
-/// Deletes all objects of a backup. A folder that is another Backup's is left alone, and nothing is left to do: this
-/// one was refused there before it wrote anything that is a backup, and what a killed attempt of it may have left is
-/// deleted by the other.
+/// Deletes all objects of a backup. What is another Backup's is left alone, and nothing is left to do: this one was
+/// refused there before it wrote anything that is a backup, or has continued the other's archive, and what a killed
+/// attempt of it may have left is deleted by the other.
 ///
 /// # Errors
 /// When the repository refuses.
@@ -33,20 +35,48 @@ pub async fn remove(
     backup_uid: &str,
     what: What,
 ) -> Result<(), Error> {
-    if what == What::Snapshot {
-        match repository.manifest(folder).await {
-            Ok(Some(manifest)) if manifest.source.backup_uid != backup_uid => {
-                let (path, other) = (folder.manifest(), manifest.source.backup_uid);
+    match what {
+        What::Snapshot => {
+            if let Some(other) = another(repository, folder, backup_uid).await? {
+                let path = folder.manifest();
                 eprintln!("nothing is deleted: {path} belongs to the Backup with UID {other}");
                 return Ok(());
             }
-            // What is there and is no manifest belongs to what is in its folder: the path is this Backup's alone.
-            Ok(_) | Err(Error::Manifest { .. }) => {}
-            // It may be another Backup's: that must be known before anything is deleted.
-            Err(error) => return Err(error),
+            repository.delete(&folder.manifest()).await?;
+            objects(repository, folder, what).await
         }
-        repository.delete(&folder.manifest()).await?;
+        What::Archive => {
+            let own = owner::mark(folder, backup_uid);
+            match owner::whose(repository, folder, backup_uid).await? {
+                Whose::Own => objects(repository, folder, what).await?,
+                Whose::Anothers(by) => {
+                    eprintln!("nothing is deleted: by {by} another Backup has written the archive");
+                }
+            }
+            // Last: what is interrupted is repeated, and it is still known whose it is.
+            repository.delete(&own).await
+        }
     }
+}
+
+/// UID of another Backup whose folder it is.
+async fn another(
+    repository: &Repository,
+    folder: &Folder,
+    backup_uid: &str,
+) -> Result<Option<String>, Error> {
+    match repository.manifest(folder).await {
+        Ok(Some(manifest)) if manifest.source.backup_uid != backup_uid => {
+            Ok(Some(manifest.source.backup_uid))
+        }
+        // What is there and is no manifest belongs to what is in its folder: the path is this Backup's alone.
+        Ok(_) | Err(Error::Manifest { .. }) => Ok(None),
+        // It may be another Backup's: that must be known before anything is deleted.
+        Err(error) => Err(error),
+    }
+}
+
+async fn objects(repository: &Repository, folder: &Folder, what: What) -> Result<(), Error> {
     loop {
         let left = repository.list(folder, |name| what.owns(name)).await?;
         if left.is_empty() {

@@ -1,14 +1,17 @@
 //! Reads and writes objects: a folder (a mounted claim) or a bucket, through one interface, streaming.
 
+use std::iter::successors;
 use std::path::Path as File;
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::{StreamExt, TryStreamExt};
+use futures::{Stream, StreamExt, TryStreamExt, stream};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{
-    Error as Answer, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, WriteMultipart,
+    Error as Answer, GetOptions, GetResult, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode,
+    PutOptions, PutPayload, WriteMultipart,
 };
 use tokio::io::AsyncWriteExt;
 
@@ -22,24 +25,47 @@ use crate::seal::{HEADER, Keys, Opener};
 const PART: usize = 8 * 1024 * 1024;
 /// Parts under way at a time; with the one that fills they are the memory of an upload.
 const PARTS: usize = 2;
+/// Bytes that one request reads, of those that have to come within its time: two parts, as on the way there.
+const RANGE: u64 = 16 * 1024 * 1024;
 /// Most objects of one backup that are looked at.
 const OBJECTS: usize = 1000;
 /// Most folders beside one that are looked at.
 const FOLDERS: usize = 10_000;
-/// Most objects of one archive.
-const NAMES: usize = 300_000;
+/// Most objects of one archive that are listed: no memory holds more. Its writer warns long before.
+const NAMES: usize = 10_000_000;
 
 /// Where backups lie.
 #[derive(Clone, Debug)]
 pub struct Repository {
     store: Arc<dyn ObjectStore>,
+    range: u64,
+    names: usize,
 }
 
 impl Repository {
     /// A repository over a store.
     #[must_use]
     pub fn over(store: Arc<dyn ObjectStore>) -> Self {
-        Repository { store }
+        Repository {
+            store,
+            range: RANGE,
+            names: NAMES,
+        }
+    }
+
+    /// The same one, of which so many names are listed at most.
+    #[must_use]
+    pub fn with_names(self, names: usize) -> Self {
+        Repository { names, ..self }
+    }
+
+    /// The same one, of which a request reads so many bytes at most.
+    #[must_use]
+    pub fn in_ranges_of(self, bytes: u64) -> Self {
+        Repository {
+            range: bytes.max(1),
+            ..self
+        }
     }
 
     /// A folder, which is there already: a claim that is mounted.
@@ -86,8 +112,8 @@ impl Repository {
             source,
         };
         let mut opener = keys.map(Opener::new);
-        let answer = self.store.get(object).await;
-        let answer = answer.map_err(|source| failed("read", object, source))?;
+        let meta = self.store.head(object).await;
+        let meta = meta.map_err(|source| failed("read", object, source))?;
         let written = |source| Error::Disk {
             what: "write",
             path: to.display().to_string(),
@@ -96,7 +122,7 @@ impl Repository {
         };
         let mut file = tokio::fs::File::create(to).await.map_err(written)?;
         let mut digests = Digests::default();
-        let mut stream = answer.into_stream();
+        let mut stream = pin!(self.pieces(&meta));
         while let Some(bytes) = stream.next().await {
             let bytes = bytes.map_err(|source| failed("read", object, source))?;
             digests.update(&bytes);
@@ -119,6 +145,25 @@ impl Repository {
         }
         file.sync_all().await.map_err(written)?;
         Ok(digests.sum())
+    }
+
+    /// The bytes of an object, by one request after the other: each has its own time, and is repeated by itself. An
+    /// object that is exchanged meanwhile is an error.
+    fn pieces<'a>(&'a self, meta: &'a ObjectMeta) -> impl Stream<Item = Result<Bytes, Answer>> {
+        let begins = successors(Some(0_u64), move |begin| begin.checked_add(self.range));
+        let begins = begins.take_while(move |begin| *begin < meta.size);
+        let ranges = stream::iter(begins).then(move |begin| async move {
+            let end = begin.saturating_add(self.range).min(meta.size);
+            let options = GetOptions {
+                range: Some((begin..end).into()),
+                // A weak one matches nothing.
+                if_match: meta.e_tag.clone().filter(|tag| !tag.starts_with("W/")),
+                ..GetOptions::default()
+            };
+            let answer = self.store.get_opts(&meta.location, options).await;
+            answer.map(GetResult::into_stream)
+        });
+        ranges.try_flatten()
     }
 
     /// Streams the snapshot of a backup into a file; it is what was written, or an error.
@@ -160,46 +205,49 @@ impl Repository {
             .map_err(|source| Error::Sealed { object, source })
     }
 
-    /// Writes a small object that must not be there yet, and reads it back: of two writers one wins, also where the
-    /// server looks and writes in two steps, unless both do all of this at the very same moment.
+    /// Writes a small object that must not be there yet, and reads it back: of two writers one wins. Where the server
+    /// ignores the condition, or looks and writes in two steps, the one that comes second within that moment. One with
+    /// the very same content is as good: the answer to an earlier write of it was lost, and the write was repeated.
     ///
     /// # Errors
-    /// [`Error::Taken`] when it is there.
+    /// [`Error::Taken`] when it is there with another content.
     pub async fn create(&self, object: &Path, bytes: Vec<u8>) -> Result<(), Error> {
-        self.put_new(object, bytes.clone()).await?;
+        let refused = match self.put_new(object, bytes.clone()).await {
+            Ok(()) => None,
+            Err(error @ Error::Taken(_)) => Some(error),
+            Err(error) => return Err(error),
+        };
         match self.small(object, manifest::LARGEST).await? {
             Some(read) if read == bytes => Ok(()),
             Some(_) => Err(Error::Taken(object.clone())),
-            None => Err(Error::Lying {
+            None => Err(refused.unwrap_or_else(|| Error::Lying {
                 object: object.clone(),
                 found: "it is not there although it was accepted".to_owned(),
-            }),
+            })),
         }
     }
 
+    /// Looks first, because there are servers that take the condition and ignore it, or know none: what is there is not
+    /// overwritten, but by one of two writers that look at the very same moment.
     async fn put_new(&self, object: &Path, bytes: Vec<u8>) -> Result<(), Error> {
-        let options = PutOptions::from(PutMode::Create);
-        match self
-            .store
-            .put_opts(object, PutPayload::from(bytes.clone()), options)
-            .await
-        {
-            Ok(_) => Ok(()),
-            Err(Answer::AlreadyExists { .. } | Answer::Precondition { .. }) => {
-                Err(Error::Taken(object.clone()))
-            }
-            // The server knows no conditions: two writers at the same moment can then not be told apart.
-            Err(Answer::NotImplemented { .. } | Answer::NotSupported { .. }) => {
-                if self.small(object, 0).await?.is_some() {
-                    return Err(Error::Taken(object.clone()));
-                }
-                let written = self.store.put(object, PutPayload::from(bytes)).await;
-                written
-                    .map(|_| ())
-                    .map_err(|source| failed("write", object, source))
-            }
-            Err(source) => Err(failed("write", object, source)),
+        if self.length(object).await?.is_some() {
+            return Err(Error::Taken(object.clone()));
         }
+        let payload = PutPayload::from(bytes);
+        let options = PutOptions::from(PutMode::Create);
+        let written = self.store.put_opts(object, payload.clone(), options).await;
+        let written = match written {
+            Err(Answer::AlreadyExists { .. } | Answer::Precondition { .. }) => {
+                return Err(Error::Taken(object.clone()));
+            }
+            Err(Answer::NotImplemented { .. } | Answer::NotSupported { .. }) => {
+                self.store.put(object, payload).await
+            }
+            other => other,
+        };
+        written
+            .map(|_| ())
+            .map_err(|source| failed("write", object, source))
     }
 
     /// Writes an object that must not be there yet, and reads it back. One with the very same content is as good: the
@@ -235,8 +283,23 @@ impl Repository {
                 found,
             });
         }
-        let bytes = answer.bytes().await;
+        let bytes = if answer.meta.size <= self.range {
+            answer.bytes().await
+        } else {
+            let (meta, unread) = (answer.meta, answer.payload);
+            drop(unread);
+            self.gathered(&meta).await
+        };
         bytes.map_err(|source| failed("read", object, source))
+    }
+
+    async fn gathered(&self, meta: &ObjectMeta) -> Result<Bytes, Answer> {
+        let mut all = Vec::with_capacity(usize::try_from(meta.size).unwrap_or_default());
+        let mut pieces = pin!(self.pieces(meta));
+        while let Some(piece) = pieces.try_next().await? {
+            all.extend_from_slice(&piece);
+        }
+        Ok(all.into())
     }
 
     /// Names and lengths of the objects right in a folder.
@@ -248,11 +311,11 @@ impl Repository {
         let mut names = Vec::new();
         while let Some(meta) = all.next().await {
             let meta = meta.map_err(|source| failed("list", folder.path(), source))?;
-            if names.len() == NAMES {
+            if names.len() == self.names {
                 let why = format!(
-                    "{} holds more than {NAMES} objects: give the archive's Backup a shorter retentionPeriod, or make \
-                     another one",
-                    folder.path()
+                    "{} holds more than {} objects: make another Backup for the archive, with a retentionPeriod",
+                    folder.path(),
+                    self.names
                 );
                 return Err(Error::Settings(why));
             }
@@ -284,14 +347,15 @@ impl Repository {
         }
     }
 
-    /// A small object; `None` when there is none. `limit` 0 asks only whether it is there.
-    async fn small(&self, object: &Path, limit: u64) -> Result<Option<Bytes>, Error> {
-        let meta = match self.store.head(object).await {
-            Ok(meta) => meta,
-            Err(Answer::NotFound { .. }) => return Ok(None),
-            Err(source) => return Err(failed("read", object, source)),
+    /// The first bytes of an object, `limit` at most; `None` when there is none.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn small(&self, object: &Path, limit: u64) -> Result<Option<Bytes>, Error> {
+        let Some(size) = self.length(object).await? else {
+            return Ok(None);
         };
-        let end = meta.size.min(limit);
+        let end = size.min(limit);
         if end == 0 {
             return Ok(Some(Bytes::new()));
         }
@@ -299,6 +363,18 @@ impl Repository {
         bytes
             .map(Some)
             .map_err(|source| failed("read", object, source))
+    }
+
+    /// The length of an object; `None` when there is none.
+    ///
+    /// # Errors
+    /// When the repository does not answer.
+    pub async fn length(&self, object: &Path) -> Result<Option<u64>, Error> {
+        match self.store.head(object).await {
+            Ok(meta) => Ok(Some(meta.size)),
+            Err(Answer::NotFound { .. }) => Ok(None),
+            Err(source) => Err(failed("read", object, source)),
+        }
     }
 
     /// The manifest of a backup; `None` when there is no backup.

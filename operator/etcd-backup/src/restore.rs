@@ -11,6 +11,9 @@ use crate::repository::{Repository, Snapshot};
 use crate::seal::Keys;
 use crate::utility::{NewMember, Ports, Programs};
 
+/// Folder of the volume in which the data is made.
+const SCRATCH: &str = ".restore";
+
 /// What is restored where.
 #[derive(Clone, Debug)]
 pub struct Restore {
@@ -42,7 +45,7 @@ pub struct Restore {
 /// Restores; repeatable: what an attempt left that was killed is cleared, and what is done is left alone.
 ///
 /// # Errors
-/// When any part fails; there is no data directory then.
+/// When any part fails; there is no data directory then, nor anything else that takes space.
 pub async fn restore(repository: &Repository, restore: &Restore) -> Result<Manifest, Error> {
     let manifest = repository.manifest(&restore.folder).await?;
     let manifest = manifest.ok_or_else(|| Error::NoBackup(restore.folder.path().clone()))?;
@@ -61,30 +64,50 @@ pub async fn restore(repository: &Repository, restore: &Restore) -> Result<Manif
             .await
             .unwrap_or_default();
         // The data directory appears by one rename, so it is complete.
-        return if own == restore.identity.1 {
-            Ok(manifest)
-        } else {
-            Err(Error::NotEmpty(data.display().to_string()))
-        };
+        if own != restore.identity.1 {
+            return Err(Error::NotEmpty(data.display().to_string()));
+        }
+        clear(&restore.volume.join(SCRATCH)).await?;
+        // It may have been killed between the rename and this.
+        synced(&restore.volume).await?;
+        return Ok(manifest);
     }
     let snapshot = Snapshot::of(&manifest, restore.keys.as_ref())?;
     repository.check(&restore.folder, &snapshot).await?;
     let plan = replayed(restore, &manifest).await?;
-    let scratch = restore.volume.join(".restore");
+    let scratch = restore.volume.join(SCRATCH);
     clear(&scratch).await?;
-    tokio::fs::create_dir(&scratch)
-        .await
-        .map_err(|source| disk("make", &scratch, source))?;
-    let (file, made) = (scratch.join("snapshot.db"), scratch.join("restored"));
-    repository
-        .fetch_snapshot(&restore.folder, &snapshot, &file)
-        .await?;
     let changes = Changes {
         plan,
         admin: restore.admin.as_deref(),
+        unlooked: manifest.is_unlooked(),
     };
+    let made = Box::pin(make(repository, restore, &snapshot, &changes, &scratch)).await;
+    let cleared = clear(&scratch).await;
+    made.and(cleared)?;
+    synced(&restore.volume).await?;
+    Ok(manifest)
+}
+
+/// Makes the data directory in `scratch`, and gives it its name.
+async fn make(
+    repository: &Repository,
+    restore: &Restore,
+    snapshot: &Snapshot<'_>,
+    changes: &Changes<'_>,
+    scratch: &Path,
+) -> Result<(), Error> {
+    let data = restore.volume.join(&restore.data);
+    let identity = restore.volume.join(&restore.identity.0);
+    tokio::fs::create_dir(scratch)
+        .await
+        .map_err(|source| disk("make", scratch, source))?;
+    let (file, made) = (scratch.join("snapshot.db"), scratch.join("restored"));
+    repository
+        .fetch_snapshot(&restore.folder, snapshot, &file)
+        .await?;
     let by = (&restore.programs, restore.ports);
-    Box::pin(alter(&changes, by, &file, &scratch)).await?;
+    Box::pin(alter(changes, by, &file, scratch)).await?;
     restore
         .programs
         .restore(&file, &made, &restore.member)
@@ -98,10 +121,7 @@ pub async fn restore(repository: &Repository, restore: &Restore) -> Result<Manif
         .map_err(|source| disk("write", &identity, source))?;
     tokio::fs::rename(&made, &data)
         .await
-        .map_err(|source| disk("rename", &made, source))?;
-    clear(&scratch).await?;
-    synced(&restore.volume).await?;
-    Ok(manifest)
+        .map_err(|source| disk("rename", &made, source))
 }
 
 /// What is put over the backup.

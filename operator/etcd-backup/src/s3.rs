@@ -15,6 +15,8 @@ use crate::repository::Repository;
 const CONNECT: Duration = Duration::from_secs(10);
 /// Longest silence of a server.
 const SILENCE: Duration = Duration::from_secs(60);
+/// How long a request may take, answer included: a part on a slow line.
+pub const REQUEST: Duration = Duration::from_secs(180);
 /// How long a request is repeated.
 const RETRY: Duration = Duration::from_secs(180);
 /// Region where none is given: most servers other than Amazon's do not look at it.
@@ -42,14 +44,14 @@ impl Bucket {
     /// # Errors
     /// When settings or credentials cannot be used.
     pub fn open(&self) -> Result<Repository, Error> {
-        self.open_within(RETRY)
+        self.open_within(RETRY, REQUEST)
     }
 
-    /// The repository in it; a request is repeated for so long at most.
+    /// The repository in it; a request is repeated for `retry` at most, and takes `request` at most each time.
     ///
     /// # Errors
     /// As [`Bucket::open`].
-    pub fn open_within(&self, retry: Duration) -> Result<Repository, Error> {
+    pub fn open_within(&self, retry: Duration, request: Duration) -> Result<Repository, Error> {
         let plain = self
             .endpoint
             .as_deref()
@@ -58,8 +60,7 @@ impl Bucket {
             .with_allow_http(plain)
             .with_connect_timeout(CONNECT.min(retry))
             .with_read_timeout(SILENCE)
-            // The whole request: a part on a slow line.
-            .with_timeout(RETRY)
+            .with_timeout(request)
             .with_no_system_certificates(true);
         for certificate in self.certificates()? {
             options = options.with_root_certificate(certificate);

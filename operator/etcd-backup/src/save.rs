@@ -33,6 +33,16 @@ pub struct Save {
     pub bench: Option<Bench>,
 }
 
+/// What is on record of a backup.
+enum Record {
+    /// No manifest.
+    Nothing,
+    /// Its manifest, and the object that it names with the length that it names.
+    Made(Box<Manifest>),
+    /// Its manifest alone: the write of it took effect when its attempt had given up.
+    Lost,
+}
+
 /// Makes a backup; of one that an earlier attempt has made only the manifest.
 ///
 /// # Errors
@@ -42,49 +52,74 @@ pub async fn save(
     member: &Member,
     save: &Save,
 ) -> Result<Manifest, Error> {
-    if let Some(manifest) = earlier(repository, save).await? {
-        return Ok(manifest);
+    match record(repository, save).await? {
+        Record::Made(manifest) => return Ok(*manifest),
+        Record::Lost => repository.delete(&save.folder.manifest()).await?,
+        Record::Nothing => {}
     }
     let made = Box::pin(attempt(repository, member, save)).await;
-    match made {
-        Err(error) => {
-            // The error that is told is the first one.
-            let _left = repository
-                .delete(&save.folder.snapshot(&save.attempt))
-                .await;
-            // Another attempt of the same backup was faster: it is there.
-            match (&error, earlier(repository, save).await) {
-                (Error::Taken(_), Ok(Some(manifest))) => Ok(manifest),
-                _ => Err(error),
-            }
-        }
-        Ok(manifest) => {
+    settle(repository, save, made).await
+}
+
+/// What is on record counts, whatever the attempt says: the answer to the write of its manifest may have been lost, or
+/// another attempt of the same backup was faster.
+async fn settle(
+    repository: &Repository,
+    save: &Save,
+    made: Result<Manifest, Error>,
+) -> Result<Manifest, Error> {
+    let own = save.folder.snapshot(&save.attempt);
+    match (made, record(repository, save).await) {
+        (_, Ok(Record::Made(manifest))) => {
             // What stays only takes space, and goes with the backup.
-            let _left = sweep(repository, save).await;
-            Ok(manifest)
+            let _left = sweep(repository, save, &manifest).await;
+            Ok(*manifest)
+        }
+        // It was read back just before.
+        (Ok(manifest), Err(Error::Store { .. })) => Ok(manifest),
+        (Ok(_), Err(error)) => Err(error),
+        (Ok(_), Ok(Record::Nothing | Record::Lost)) => Err(Error::Lying {
+            object: own,
+            found: "it or its manifest is not there although both were accepted".to_owned(),
+        }),
+        (Err(error), Ok(Record::Nothing | Record::Lost) | Err(Error::Taken(_))) => {
+            // The error that is told is the first one.
+            let _left = repository.delete(&own).await;
+            Err(error)
+        }
+        // A manifest may name what was written: nothing is deleted, and the next attempt looks again.
+        (Err(error), Err(_)) => Err(error),
+    }
+}
+
+/// What is on record.
+///
+/// # Errors
+/// When it cannot be read, is another backup's, or its object has another length.
+async fn record(repository: &Repository, save: &Save) -> Result<Record, Error> {
+    let Some(manifest) = repository.manifest(&save.folder).await? else {
+        return Ok(Record::Nothing);
+    };
+    if manifest.source.backup_uid != save.source.backup_uid {
+        return Err(Error::Taken(save.folder.manifest()));
+    }
+    let object = save.folder.path().clone().join(manifest.object.as_str());
+    match repository.length(&object).await? {
+        None => Ok(Record::Lost),
+        Some(bytes) if bytes == manifest.bytes => Ok(Record::Made(Box::new(manifest))),
+        Some(bytes) => {
+            let found = format!("{bytes} bytes of {}", manifest.bytes);
+            Err(Error::Lying { object, found })
         }
     }
 }
 
-async fn earlier(repository: &Repository, save: &Save) -> Result<Option<Manifest>, Error> {
-    match repository.manifest(&save.folder).await? {
-        Some(manifest) if manifest.source.backup_uid == save.source.backup_uid => {
-            Ok(Some(manifest))
-        }
-        Some(_) => Err(Error::Taken(save.folder.manifest())),
-        None => Ok(None),
-    }
-}
-
-/// Deletes what attempts have left that were killed. Only when the manifest is there: until then another attempt may
-/// yet write one that names its own object.
-async fn sweep(repository: &Repository, save: &Save) -> Result<(), Error> {
-    let kept = [save.folder.manifest(), save.folder.snapshot(&save.attempt)];
-    let attempts = |name: &str| name.starts_with("snapshot-");
-    for object in repository.list(&save.folder, attempts).await? {
-        if !kept.contains(&object) {
-            repository.delete(&object).await?;
-        }
+/// Deletes what other attempts have left. Only when a manifest is there: until then another attempt may yet write one
+/// that names its own object.
+async fn sweep(repository: &Repository, save: &Save, manifest: &Manifest) -> Result<(), Error> {
+    let others = |name: &str| name.starts_with("snapshot-") && name != manifest.object;
+    for object in repository.list(&save.folder, others).await? {
+        repository.delete(&object).await?;
     }
     Ok(())
 }
@@ -139,7 +174,7 @@ async fn attempt(repository: &Repository, member: &Member, save: &Save) -> Resul
         manifest.revision = Some(proof.file.revision);
         manifest.hash = Some(format!("{:x}", proof.file.hash));
         manifest.total_keys = Some(proof.file.total_key);
-        manifest.authentication = proof.authentication.then_some(true);
+        manifest.authentication = Some(proof.authentication);
         manifest.verification = proof.verification;
         within(proof.file.revision, &before, &after)?;
     }

@@ -21,6 +21,8 @@ const SHOWN: usize = 600;
 const START: Duration = Duration::from_secs(180);
 /// How often it is asked.
 const ASK: Duration = Duration::from_millis(100);
+/// Entries of its log that a throw-away etcd keeps in memory for followers, which it has none of.
+const ENTRIES: &str = "100";
 /// Added to the revision of restored data (D1): above all that the old cluster can ever have served.
 pub const BUMP: u64 = 1_000_000_000;
 
@@ -115,6 +117,14 @@ impl Programs {
         run("etcdutl snapshot restore", command).await.map(|_| ())
     }
 
+    /// The variable that says how many entries are kept. What etcd cannot be started by is told when it is started.
+    async fn entries(&self) -> &'static str {
+        let mut command = Command::new(&self.etcd);
+        command.arg("--version");
+        let told = run("etcd --version", command).await;
+        entries(&told.unwrap_or_default())
+    }
+
     /// Starts an etcd on restored data, on loopback only, and waits until it leads itself. Its only client is `root`.
     ///
     /// # Errors
@@ -155,6 +165,7 @@ impl Programs {
         command.args(more);
         command
             .env_clear()
+            .env(self.entries().await, ENTRIES)
             .stdin(Stdio::null())
             .stdout(Stdio::null());
         let child = command
@@ -190,6 +201,15 @@ impl Programs {
             }
             sleep(ASK).await;
         }
+    }
+}
+
+/// Pure: 3.6 does not start with both, 3.7 does not know the first. Before 3.5.14 it is not known, and a warning.
+fn entries(version: &str) -> &'static str {
+    if version.contains("Version: 3.5.") {
+        "ETCD_EXPERIMENTAL_SNAPSHOT_CATCHUP_ENTRIES"
+    } else {
+        "ETCD_SNAPSHOT_CATCHUP_ENTRIES"
     }
 }
 
@@ -286,5 +306,21 @@ fn spawn(program: &str, error: &std::io::Error) -> Error {
         output: format!(
             "it cannot be started ({error}): the image of etcd must have etcd and etcdutl"
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_minor_is_told_by_the_name_that_it_knows() {
+        for (version, experimental) in [
+            ("etcd Version: 3.5.21\nGit SHA: 1\n", true),
+            ("etcd Version: 3.6.16\n", false),
+            ("etcd Version: 3.7.0\n", false),
+        ] {
+            assert_eq!(entries(version).contains("EXPERIMENTAL"), experimental);
+        }
     }
 }

@@ -10,16 +10,15 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use bench::{Etcd, new_member, ports, programs, save};
+use bench::archives::{archive, place, start};
+use bench::{Etcd, save};
+use etcd_backup::archive::clock::now;
 use etcd_backup::archive::collect::LAPSE;
 use etcd_backup::archive::name::Object;
 use etcd_backup::archive::replay::{Plan, Replay};
 use etcd_backup::archive::search::{Refusal, Target};
-use etcd_backup::archive::standing::Standing;
-use etcd_backup::archive::store::Archive;
-use etcd_backup::archive::write::{Write, now, write};
+use etcd_backup::archive::walk::Walk;
 use etcd_backup::error::Error;
-use etcd_backup::path::Folder;
 use etcd_backup::repository::Repository;
 use etcd_backup::restore::{Restore, restore};
 use etcd_backup::save::save as make;
@@ -27,8 +26,6 @@ use etcd_client::{Client, DeleteOptions, GetOptions, PutOptions, Txn, TxnOp, Wat
 use proptest::test_runner::{RngAlgorithm, TestRng};
 use rand_like::Dice;
 use tempfile::TempDir;
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 /// Numbers from proptest's generator: the tests have no other.
@@ -47,55 +44,6 @@ mod rand_like {
 
 fn dice() -> Dice {
     Dice(TestRng::deterministic_rng(RngAlgorithm::ChaCha))
-}
-
-const PATH: &str = "pre/demo/shop-u/etcd/archive";
-
-fn archive(repository: &Repository) -> Archive {
-    Archive::new(repository.clone(), Folder::read(PATH).unwrap(), None)
-}
-
-/// A writer that can be killed at any moment.
-struct Running {
-    task: JoinHandle<Error>,
-    standing: watch::Receiver<Standing>,
-}
-
-fn start(repository: &Repository, source: &Etcd, after: i64, name: &str) -> Running {
-    let (sender, standing) = watch::channel(Standing::default());
-    let (archive, settings) = (
-        archive(repository),
-        Write {
-            members: vec![source.server.client_url().to_owned()],
-            tls: Some(source.server.certificates().to_owned()),
-            after,
-            writer: name.to_owned(),
-            keep: None,
-        },
-    );
-    let task = tokio::spawn(async move {
-        let Err(error) = write(&archive, &settings, &sender).await;
-        error
-    });
-    Running { task, standing }
-}
-
-impl Running {
-    /// Waits until the repository has a revision.
-    async fn reaches(&mut self, revision: i64) {
-        let reached = self
-            .standing
-            .wait_for(|standing| standing.through >= revision);
-        let reached = timeout(Duration::from_secs(60), reached).await;
-        reached
-            .unwrap_or_else(|_| panic!("revision {revision} is not archived"))
-            .unwrap();
-    }
-
-    async fn kill(self) {
-        self.task.abort();
-        let _aborted = self.task.await;
-    }
 }
 
 /// Puts, deletes, ranges, transactions and leases, at random.
@@ -156,20 +104,11 @@ async fn state(client: &mut Client, revision: i64) -> State {
 
 fn restoration(volume: &Path, repository: &Repository, target: Target) -> Restore {
     Restore {
-        folder: save(volume, "a").folder,
-        volume: volume.to_owned(),
-        data: "data".into(),
-        member: new_member(),
-        identity: ("identity.json".into(), "{\"cluster\":\"new\"}".into()),
-        programs: programs(),
-        keys: None,
-        sha256: String::new(),
         replay: Some(Replay {
             archive: archive(repository),
             target,
         }),
-        admin: None,
-        ports: ports(),
+        ..bench::restoration(volume)
     }
 }
 
@@ -278,7 +217,7 @@ async fn a_time_is_restored_and_one_that_the_archive_does_not_know_is_refused() 
     // Something later, so that the archive's end is past all of them.
     let answer = source.client.put("clock", "end", None).await.unwrap();
     running.reaches(answer.header().unwrap().revision()).await;
-    let lag = running.standing.borrow().lag(now());
+    let lag = running.standing.borrow().lag(tokio::time::Instant::now());
     assert!(lag < 2000, "the archive is {lag} ms behind");
     running.kill().await;
 
@@ -430,10 +369,13 @@ async fn of_two_writers_one_continues_and_the_other_ends() {
         error.to_string().contains("another writer continues"),
         "{error}"
     );
+    let place = place();
+    let owners = repository.list(&place, |name| name == "owner-uid").await;
+    assert_eq!(owners.unwrap().len(), 1, "both write for one Backup");
     // What both have written is one chain.
     let archive = archive(&repository);
     let inventory = archive.inventory().await.unwrap();
-    let mut walk = archive.walk(&inventory, base);
+    let mut walk = Walk::begin(&archive, &inventory, (base, None));
     while walk.next().await.unwrap().is_some() {}
 }
 

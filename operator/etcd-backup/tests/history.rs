@@ -3,68 +3,29 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
+#[expect(dead_code, reason = "other tests use more of it")]
 mod bench;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bench::{Etcd, new_member, ports, programs, save};
+use bench::archives::{self, LONG, Writing, archive};
+use bench::{Etcd, save};
+use etcd_backup::archive::clock::now;
 use etcd_backup::archive::replay::Replay;
 use etcd_backup::archive::search::{Refusal, Target};
 use etcd_backup::archive::standing::Standing;
-use etcd_backup::archive::store::Archive;
-use etcd_backup::archive::write::{Write, now, write};
 use etcd_backup::error::Error;
 use etcd_backup::path::Folder;
 use etcd_backup::repository::Repository;
 use etcd_backup::restore::{Restore, restore};
 use etcd_backup::save::save as make;
 use tempfile::TempDir;
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-const LONG: Duration = Duration::from_secs(60);
-
-fn archive(repository: &Repository) -> Archive {
-    let folder = Folder::read("pre/demo/shop-u/etcd/archive").unwrap();
-    Archive::new(repository.clone(), folder, None)
-}
-
-struct Writer {
-    task: JoinHandle<Error>,
-    standing: watch::Receiver<Standing>,
-}
-
-fn start(repository: &Repository, source: &Etcd, after: i64) -> Writer {
-    let (sender, standing) = watch::channel(Standing::default());
-    let (archive, settings) = (
-        archive(repository),
-        Write {
-            members: vec![source.server.client_url().to_owned()],
-            tls: Some(source.server.certificates().to_owned()),
-            after,
-            writer: format!("after-{after}-{}", now()),
-            keep: None,
-        },
-    );
-    let task = tokio::spawn(async move {
-        let Err(error) = write(&archive, &settings, &sender).await;
-        error
-    });
-    Writer { task, standing }
-}
-
-impl Writer {
-    async fn is(&mut self, what: &str, is: impl FnMut(&Standing) -> bool) {
-        let reached = timeout(LONG, self.standing.wait_for(is)).await;
-        reached.unwrap_or_else(|_| panic!("{what}")).unwrap();
-    }
-
-    async fn kill(self) {
-        self.task.abort();
-        let _aborted = self.task.await;
-    }
+fn start(repository: &Repository, source: &Etcd, after: i64) -> Writing {
+    let name = format!("after-{after}-{}", now());
+    archives::start(repository, source, after, &name)
 }
 
 async fn revision(source: &Etcd) -> i64 {
@@ -80,26 +41,15 @@ fn copied(from: &Path, to: &Path) {
 }
 
 fn restoration(volume: &Path, attempt: &str, repository: &Repository, target: Target) -> Restore {
-    let mut folder = save(volume, attempt).folder;
+    let mut wanted = bench::restoration(volume);
     if attempt != "a" {
-        folder = Folder::read(&format!("pre/demo/shop-u/etcd/{attempt}")).unwrap();
+        wanted.folder = Folder::read(&format!("pre/demo/shop-u/etcd/{attempt}")).unwrap();
     }
-    Restore {
-        folder,
-        volume: volume.to_owned(),
-        data: "data".into(),
-        member: new_member(),
-        identity: ("identity.json".into(), "{}".into()),
-        programs: programs(),
-        keys: None,
-        sha256: String::new(),
-        replay: Some(Replay {
-            archive: archive(repository),
-            target,
-        }),
-        admin: None,
-        ports: ports(),
-    }
+    wanted.replay = Some(Replay {
+        archive: archive(repository),
+        target,
+    });
+    wanted
 }
 
 /// An etcd over a copy of `data`.
@@ -166,7 +116,7 @@ async fn an_archive_ends_over_a_cluster_that_was_set_back_and_is_never_said_to_b
     };
     writer.is("it says that it is ahead", told).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let lag = writer.standing.borrow().lag(now());
+    let lag = writer.standing.borrow().lag(tokio::time::Instant::now());
     assert!(lag >= 2000, "it claims to be in step: {lag} ms behind");
     for number in 1..8 {
         let value = format!("new-{number}");

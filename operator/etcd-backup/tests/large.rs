@@ -7,7 +7,7 @@
 #[expect(dead_code, reason = "other tests use more of it")]
 mod bench;
 
-use bench::{Etcd, new_member, ports, programs, save};
+use bench::{Etcd, restoration, save};
 use etcd_backup::repository::Repository;
 use etcd_backup::restore::{Restore, restore};
 use etcd_backup::save::save as make;
@@ -55,17 +55,8 @@ async fn a_database_of_2_gib_is_backed_up_and_restored_in_bounded_memory() {
     let backup = most().saturating_sub(before);
     let volume = tempfile::tempdir().unwrap();
     let wanted = Restore {
-        folder: save(volume.path(), "a").folder,
-        volume: volume.path().to_owned(),
-        data: "data".into(),
-        member: new_member(),
-        identity: ("identity.json".into(), "{}".into()),
-        programs: programs(),
-        keys: None,
         sha256: made.sha256.clone(),
-        replay: None,
-        admin: None,
-        ports: ports(),
+        ..restoration(volume.path())
     };
     restore(&repository, &wanted).await.unwrap();
     let all = most().saturating_sub(before);

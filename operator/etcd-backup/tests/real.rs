@@ -5,10 +5,12 @@
 mod bench;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::time::Duration;
 
-use bench::{Etcd, new_member, ports, programs, save};
+use bench::{Etcd, restoration, save};
 use etcd_backup::error::Error;
+use etcd_backup::member::Member;
 use etcd_backup::pace::Pace;
 use etcd_backup::remove::{What, remove};
 use etcd_backup::repository::Repository;
@@ -20,17 +22,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 fn plan(volume: &std::path::Path, sha256: &str) -> Restore {
     Restore {
-        folder: save(volume, "a").folder,
-        volume: volume.to_owned(),
-        data: "data".into(),
-        member: new_member(),
-        identity: ("identity.json".into(), "{\"cluster\":\"new\"}".into()),
-        programs: programs(),
-        keys: None,
         sha256: sha256.into(),
-        replay: None,
-        admin: None,
-        ports: ports(),
+        ..restoration(volume)
     }
 }
 
@@ -57,6 +50,7 @@ async fn a_backup_under_load_is_proven_and_restores_to_its_revision() {
     );
     assert_eq!(told.total, Some(made.bytes), "the member has told");
     assert!(made.verification.verified, "{:?}", made.verification);
+    assert_eq!(made.authentication, Some(false));
     let revision = made.revision.unwrap();
     assert!((made.revision_before..=made.revision_after).contains(&revision));
     assert_eq!(
@@ -197,7 +191,7 @@ async fn a_stream_that_is_torn_leaves_nothing_behind() {
     let (folder, scratch) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let repository = Repository::folder(folder.path()).unwrap();
     let (url, tls) = (format!("https://{address}"), source.server.certificates());
-    let member = etcd_backup::member::Member::connect_by(&url, Some(tls)).await;
+    let member = Member::connect_by(&url, Some(tls)).await;
     let member = member.unwrap();
     let plan = save(scratch.path(), "a");
     let error = make(&repository, &member, &plan).await.unwrap_err();
@@ -210,6 +204,51 @@ async fn a_stream_that_is_torn_leaves_nothing_behind() {
         .await
         .unwrap();
     assert!(made.verification.verified);
+}
+
+#[tokio::test]
+#[ignore = "needs ETCD_BIN"]
+async fn a_hash_is_asked_for_again_where_the_connection_is_lost() {
+    let mut source = Etcd::start().await;
+    source.fill(10).await;
+    let (url, tls) = (source.server.client_url(), source.server.certificates());
+    let target = url.trim_start_matches("https://").to_owned();
+    // A wire that breaks with the next bytes of the client, as often as it is told to.
+    let losses = Arc::new(AtomicU32::new(0));
+    let lose = Arc::clone(&losses);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut near, _)) = listener.accept().await {
+            let mut far = tokio::net::TcpStream::connect(&target).await.unwrap();
+            let lose = Arc::clone(&lose);
+            tokio::spawn(async move {
+                let (mut near_in, mut near_out) = near.split();
+                let (mut far_in, mut far_out) = far.split();
+                let down = tokio::io::copy(&mut far_in, &mut near_out);
+                let up = async {
+                    let mut piece = vec![0; 4096];
+                    while let Ok(read @ 1..) = near_in.read(&mut piece).await {
+                        let left = |left: u32| left.checked_sub(1);
+                        if lose.fetch_update(SeqCst, SeqCst, left).is_ok() {
+                            return;
+                        }
+                        far_out.write_all(&piece[..read]).await.unwrap();
+                    }
+                };
+                tokio::select! { _ = down => {}, () = up => {} }
+            });
+        }
+    });
+    let member = Member::connect_by(&format!("https://{address}"), Some(tls)).await;
+    let member = member.unwrap();
+    let seen = member.hash(0).await.unwrap();
+    losses.store(1, SeqCst);
+    assert_eq!(member.hash(0).await.unwrap(), seen);
+    assert_eq!(losses.load(SeqCst), 0, "the connection was lost");
+    losses.store(1000, SeqCst);
+    let error = member.hash(0).await.unwrap_err();
+    assert!(error.to_string().contains("hash the key space"), "{error}");
 }
 
 #[tokio::test]
@@ -270,7 +309,8 @@ async fn a_repository_that_lies_is_found_out_when_it_is_read() {
             error.to_string().contains("snapshot-a.db"),
             "{name}: {error}"
         );
-        assert!(!volume.path().join("data").exists(), "{name}");
+        let left = std::fs::read_dir(volume.path()).unwrap();
+        assert_eq!(left.count(), 0, "{name}");
     }
 }
 

@@ -5,6 +5,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use etcd_backup::archive::collect::{Collector, Tail};
 use etcd_backup::archive::segment::Event;
@@ -17,9 +18,15 @@ use etcd_backup::s3::Bucket;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use s3s::auth::SimpleAuth;
+use s3s::dto::{
+    GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput, PutObjectInput,
+    PutObjectOutput,
+};
 use s3s::service::S3ServiceBuilder;
+use s3s::{S3, S3Request, S3Response, S3Result, s3_error};
 use tempfile::TempDir;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 
 struct Server {
     root: TempDir,
@@ -31,11 +38,17 @@ struct Server {
 
 impl Server {
     async fn start() -> Self {
+        Self::start_with(|files| files).await
+    }
+
+    /// With something in front of the files.
+    async fn start_with<T: S3>(front: impl FnOnce(s3s_fs::FileSystem) -> T) -> Self {
         let _installed = rustls::crypto::ring::default_provider().install_default();
         let (root, credentials) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         std::fs::create_dir(root.path().join("bucket")).unwrap();
         secrets(credentials.path(), "me", "hidden");
-        let mut builder = S3ServiceBuilder::new(s3s_fs::FileSystem::new(root.path()).unwrap());
+        let files = s3s_fs::FileSystem::new(root.path()).unwrap();
+        let mut builder = S3ServiceBuilder::new(front(files));
         builder.set_auth(SimpleAuth::from_single("me", "hidden"));
         let service = builder.build();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -127,6 +140,72 @@ async fn an_object_of_many_parts_is_read_back_as_it_was_written() {
     assert!(matches!(error, Error::Lying { .. }), "{error}");
 }
 
+/// A line in front of a server that brings answers at so many bytes a second; its URL.
+async fn slow_line(server: &Server, rate: u32) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let target = server.endpoint.replace("http://", "");
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let server = TcpStream::connect(&target).await.unwrap();
+            let (mut answers, mut requests) = server.into_split();
+            let (mut asked, mut told) = client.into_split();
+            tokio::spawn(async move { tokio::io::copy(&mut asked, &mut requests).await });
+            tokio::spawn(async move {
+                let mut piece = vec![0; 4096];
+                while let Ok(length @ 1..) = answers.read(&mut piece).await {
+                    let bytes = u32::try_from(length).unwrap();
+                    tokio::time::sleep(Duration::from_secs(1) * bytes / rate).await;
+                    if told.write_all(&piece[..length]).await.is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+    });
+    url
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_is_read_whose_bytes_need_longer_than_a_request_may_take() {
+    const LIMIT: Duration = Duration::from_secs(5);
+    const BYTES: u32 = 600_000;
+    let server = Server::start().await;
+    let mut bucket = server.bucket();
+    // All of it takes six seconds, the thirtieth part 0.2, and a machine that stands still for some may be in it.
+    bucket.endpoint = Some(slow_line(&server, BYTES / 6).await);
+    let repository = bucket.open_within(LIMIT / 2, LIMIT).unwrap();
+    let content = b"abcdefghijklmnopqrstuvwxyz".repeat(BYTES as usize / 26 + 1);
+    let content = &content[..BYTES as usize];
+    let object = folder().snapshot("a");
+    let mut upload = repository.begin(&object).await.unwrap();
+    upload.write(content).await.unwrap();
+    upload.finish().await.unwrap();
+    let mut digests = Digests::default();
+    digests.update(content);
+    let sum = digests.sum();
+    let expected = Snapshot {
+        object: "snapshot-a.db",
+        bytes: sum.bytes,
+        sha256: &sum.sha256,
+        keys: None,
+    };
+    let file = server.credentials.path().join("read");
+    // What one request reads is all of it.
+    let large = repository.clone().in_ranges_of(1 << 20);
+    let read = large.fetch_snapshot(&folder(), &expected, &file).await;
+    let error = read.unwrap_err();
+    assert!(matches!(error, Error::Store { .. }), "{error}");
+    let small = repository.in_ranges_of(u64::from(BYTES / 30) + 1);
+    let read = small.fetch_snapshot(&folder(), &expected, &file).await;
+    read.unwrap();
+    assert_eq!(std::fs::read(&file).unwrap(), content);
+    let whole = small.whole(&object, u64::from(BYTES)).await.unwrap();
+    assert_eq!(whole, content);
+    let error = small.whole(&object, u64::from(BYTES) - 1).await;
+    assert!(matches!(error, Err(Error::Lying { .. })), "{error:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_that_is_given_up_leaves_no_object() {
     let server = Server::start().await;
@@ -169,6 +248,61 @@ async fn of_two_writers_of_a_manifest_one_wins() {
         .filter_map(Result::err)
         .collect::<Vec<_>>();
     assert!(matches!(lost.as_slice(), [Error::Taken(_)]), "{lost:?}");
+}
+
+/// A gateway whose first write takes effect and is answered by an error.
+struct Gateway {
+    files: s3s_fs::FileSystem,
+    writes: Arc<AtomicUsize>,
+}
+
+#[async_trait::async_trait]
+impl S3 for Gateway {
+    async fn put_object(
+        &self,
+        request: S3Request<PutObjectInput>,
+    ) -> S3Result<S3Response<PutObjectOutput>> {
+        let done = self.files.put_object(request).await;
+        match self.writes.fetch_add(1, Ordering::SeqCst) {
+            0 => Err(s3_error!(ServiceUnavailable)),
+            _ => done,
+        }
+    }
+
+    async fn head_object(
+        &self,
+        request: S3Request<HeadObjectInput>,
+    ) -> S3Result<S3Response<HeadObjectOutput>> {
+        self.files.head_object(request).await
+    }
+
+    async fn get_object(
+        &self,
+        request: S3Request<GetObjectInput>,
+    ) -> S3Result<S3Response<GetObjectOutput>> {
+        self.files.get_object(request).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_whose_write_was_answered_by_an_error_and_repeated_is_the_writers_own() {
+    let writes = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&writes);
+    let server = Server::start_with(|files| Gateway {
+        files,
+        writes: count,
+    });
+    let server = server.await;
+    let object = folder().manifest();
+    let create = async |content: &[u8]| server.open().create(&object, content.to_vec()).await;
+    create(b"one").await.unwrap();
+    assert_eq!(
+        writes.load(Ordering::SeqCst),
+        2,
+        "the client has repeated it"
+    );
+    let error = create(b"two").await.unwrap_err();
+    assert!(matches!(error, Error::Taken(_)), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

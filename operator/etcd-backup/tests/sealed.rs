@@ -3,29 +3,24 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that breaks has to stop")]
 
-#[allow(dead_code, reason = "other tests use the rest of it")]
+#[expect(dead_code, reason = "other tests use more of it")]
 mod bench;
 
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
-use std::time::Duration;
 
+use bench::archives::{KEY, archive, archive_with, begin, fill_with, settings};
 use bench::{Etcd, new_member, ports, programs, save};
-use etcd_backup::archive::collect::{Collector, Tail};
 use etcd_backup::archive::name::Object;
 use etcd_backup::archive::replay::{Replay, plan};
 use etcd_backup::archive::search::Target;
-use etcd_backup::archive::segment::Event;
-use etcd_backup::archive::standing::Standing;
 use etcd_backup::archive::store::{Archive, MERGED};
-use etcd_backup::archive::write::{Write, write};
+use etcd_backup::archive::walk::Walk;
 use etcd_backup::error::Error;
-use etcd_backup::path::Folder;
 use etcd_backup::repository::Repository;
 use etcd_backup::restore::{Restore, restore};
 use etcd_backup::save::{Save, save as make};
 use etcd_backup::seal::{Keys, NotOpened};
-use tokio::time::timeout;
 
 static KEYS: LazyLock<Keys> = LazyLock::new(|| Keys::new(b"correct horse battery staple").unwrap());
 
@@ -33,47 +28,10 @@ fn other() -> Keys {
     Keys::new(b"another pass phrase").unwrap()
 }
 
-const PATH: &str = "pre/demo/shop-u/etcd/archive";
-
-fn archive(repository: &Repository, keys: Option<&Keys>) -> Archive {
-    Archive::new(
-        repository.clone(),
-        Folder::read(PATH).unwrap(),
-        keys.cloned(),
-    )
-}
-
-/// Segments of one revision each.
-async fn fill(archive: &Archive, count: i64) {
-    let tail = Tail::New {
-        after: 1,
-        cluster_id: "c".into(),
-        since: 0,
-    };
-    let mut collector = Collector::new("w", tail);
-    for number in 1..=count {
-        let event = Event {
-            key: b"a secret key".to_vec(),
-            value: vec![7; 100],
-            create_revision: 2,
-            revision: number + 1,
-            version: number,
-            ..Event::default()
-        };
-        collector.event(event, number * 1000).unwrap();
-        collector.confirm(number + 1, number * 1000).unwrap();
-        let (segment, bytes) = collector.close(number * 1000).unwrap();
-        let sequence = segment.header.sequence;
-        let bytes = archive.sealed(sequence, bytes).unwrap();
-        archive.append(sequence, bytes.clone()).await.unwrap();
-        archive.append(sequence, bytes).await.unwrap();
-    }
-}
-
 /// All that can be read, or why not.
 async fn read(archive: &Archive) -> Result<usize, String> {
     let inventory = archive.inventory().await.map_err(|e| e.to_string())?;
-    let (mut walk, mut count) = (archive.walk(&inventory, 0), 0);
+    let (mut walk, mut count) = (Walk::begin(archive, &inventory, (0, None)), 0);
     while walk.next().await.map_err(|e| e.to_string())?.is_some() {
         count += 1;
     }
@@ -107,16 +65,16 @@ fn shows(folder: &Path, wanted: &[u8]) -> bool {
 async fn an_encrypted_archive_is_merged_and_read_with_its_pass_phrase_alone() {
     let folder = tempfile::tempdir().unwrap();
     let repository = Repository::folder(folder.path()).unwrap();
-    let sealed = archive(&repository, Some(&KEYS));
+    let sealed = archive_with(&repository, Some(&KEYS));
     let count = MERGED + 70;
-    fill(&sealed, count as i64).await;
+    fill_with(&sealed, count as i64, |_| 100).await;
     let mut inventory = sealed.inventory().await.unwrap();
     sealed.merge(&mut inventory).await.unwrap();
     assert_eq!(inventory.chain.len(), 71);
     assert_eq!(read(&sealed).await, Ok(count));
-    assert!(!shows(folder.path(), b"a secret key"));
+    assert!(!shows(folder.path(), KEY));
     let told = |keys: Option<&Keys>| {
-        let archive = archive(&repository, keys);
+        let archive = archive_with(&repository, keys);
         async move { read(&archive).await.unwrap_err() }
     };
     assert!(told(Some(&other())).await.contains("another pass phrase"));
@@ -127,11 +85,13 @@ async fn an_encrypted_archive_is_merged_and_read_with_its_pass_phrase_alone() {
 async fn what_is_not_encrypted_does_not_continue_an_encrypted_archive() {
     let folder = tempfile::tempdir().unwrap();
     let repository = Repository::folder(folder.path()).unwrap();
-    let plain = archive(&repository, None);
-    fill(&plain, 2).await;
+    let plain = archive(&repository);
+    fill_with(&plain, 2, |_| 100).await;
     assert_eq!(read(&plain).await, Ok(2));
-    assert!(shows(folder.path(), b"a secret key"), "the search finds it");
-    let why = read(&archive(&repository, Some(&KEYS))).await.unwrap_err();
+    assert!(shows(folder.path(), KEY), "the search finds it");
+    let why = read(&archive_with(&repository, Some(&KEYS)))
+        .await
+        .unwrap_err();
     assert!(why.contains("is not encrypted"), "{why}");
 }
 
@@ -139,8 +99,8 @@ async fn what_is_not_encrypted_does_not_continue_an_encrypted_archive() {
 async fn an_encrypted_segment_that_is_exchanged_cut_or_changed_is_seen() {
     let folder = tempfile::tempdir().unwrap();
     let repository = Repository::folder(folder.path()).unwrap();
-    let sealed = archive(&repository, Some(&KEYS));
-    fill(&sealed, 4).await;
+    let sealed = archive_with(&repository, Some(&KEYS));
+    fill_with(&sealed, 4, |_| 100).await;
     let file = |number: u64| {
         let path = sealed.path(&Object::segment(number));
         folder.path().join(path.to_string())
@@ -174,17 +134,9 @@ fn sealed_save(scratch: &Path) -> Save {
 
 fn restoration(volume: &Path, keys: Option<Keys>, replay: Option<Replay>) -> Restore {
     Restore {
-        folder: save(volume, "a").folder,
-        volume: volume.to_owned(),
-        data: "data".into(),
-        member: new_member(),
-        identity: ("identity.json".into(), "{\"cluster\":\"new\"}".into()),
-        programs: programs(),
         keys,
-        sha256: String::new(),
         replay,
-        admin: None,
-        ports: ports(),
+        ..bench::restoration(volume)
     }
 }
 
@@ -270,32 +222,20 @@ async fn an_encrypted_archive_is_put_over_an_encrypted_backup() {
         .unwrap();
     let base = made.revision.unwrap();
     let own = Keys::new(b"the archive has one of its own").unwrap();
-    let sealed = archive(&repository, Some(&own));
-    let (sender, mut standing) = tokio::sync::watch::channel(Standing::default());
-    let settings = Write {
-        members: vec![source.server.client_url().to_owned()],
-        tls: Some(source.server.certificates().to_owned()),
-        after: base,
-        writer: "w".into(),
-        keep: None,
-    };
     let answer = source
         .client
         .put("who", "a secret value", None)
         .await
         .unwrap();
     let revision = answer.header().unwrap().revision();
-    let archived = timeout(
-        Duration::from_secs(30),
-        standing.wait_for(|now| now.through >= revision),
-    );
-    tokio::select! {
-        archived = archived => drop(archived.unwrap().unwrap()),
-        ended = write(&sealed, &settings, &sender) => panic!("{}", ended.unwrap_err()),
-    }
+    let member = (source.server.client_url(), source.server.certificates());
+    let sealed = archive_with(&repository, Some(&own));
+    let mut writing = begin(sealed, settings(member, base, "w"));
+    writing.reaches(revision).await;
+    writing.kill().await;
     assert!(!shows(folder.path(), b"a secret value"));
     let replay = |keys: &Keys| Replay {
-        archive: archive(&repository, Some(keys)),
+        archive: archive_with(&repository, Some(keys)),
         target: Target::Revision(revision),
     };
     let wrong = plan(&replay(&KEYS), (base, &made.cluster_id))

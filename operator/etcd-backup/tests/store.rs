@@ -2,45 +2,20 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that breaks has to stop")]
 
-use etcd_backup::archive::collect::{Collector, Tail};
+#[expect(dead_code, reason = "other tests use more of it")]
+mod bench;
+
+use bench::archives::{archive, archive_with, fill, fill_by, fill_with, new_tail, place};
 use etcd_backup::archive::name::Object;
-use etcd_backup::archive::segment::{Event, Segment};
+use etcd_backup::archive::owner::{Owner, keep_former};
+use etcd_backup::archive::segment::Segment;
 use etcd_backup::archive::store::{Archive, MERGED};
+use etcd_backup::archive::walk::Walk;
 use etcd_backup::path::Folder;
 use etcd_backup::remove::{What, remove};
 use etcd_backup::repository::Repository;
+use etcd_backup::seal::Keys;
 use serde_json::{Value, json};
-
-const PATH: &str = "pre/demo/shop-u/etcd/archive";
-
-fn archive(repository: &Repository) -> Archive {
-    Archive::new(repository.clone(), Folder::read(PATH).unwrap(), None)
-}
-
-/// Segments of one revision each, as a writer stores them.
-async fn fill(archive: &Archive, count: i64) {
-    let tail = Tail::New {
-        after: 1,
-        cluster_id: "c".into(),
-        since: 0,
-    };
-    let mut collector = Collector::new("w", tail);
-    for number in 1..=count {
-        let event = Event {
-            revision: number + 1,
-            key: b"k".to_vec(),
-            version: number,
-            ..Event::default()
-        };
-        collector.event(event, number * 1000).unwrap();
-        collector.confirm(number + 1, number * 1000).unwrap();
-        let (segment, bytes) = collector.close(number * 1000).unwrap();
-        archive
-            .append(segment.header.sequence, bytes.into())
-            .await
-            .unwrap();
-    }
-}
 
 #[tokio::test]
 async fn an_archive_and_a_full_backup_of_one_name_are_deleted_each_by_itself() {
@@ -48,7 +23,8 @@ async fn an_archive_and_a_full_backup_of_one_name_are_deleted_each_by_itself() {
     let repository = Repository::folder(folder.path()).unwrap();
     let archive = archive(&repository);
     fill(&archive, 3).await;
-    let place = Folder::read(PATH).unwrap();
+    archive.mark("uid").await.unwrap();
+    let place = place();
     let others = [place.manifest(), place.snapshot("a")];
     for object in &others {
         repository.create(object, b"{}".to_vec()).await.unwrap();
@@ -57,7 +33,7 @@ async fn an_archive_and_a_full_backup_of_one_name_are_deleted_each_by_itself() {
         .await
         .unwrap();
     let left = repository.list(&place, |_| true).await.unwrap();
-    assert_eq!(left.len(), 3, "{left:?}");
+    assert_eq!(left.len(), 4, "{left:?}");
     for object in &others {
         repository.create(object, b"{}".to_vec()).await.unwrap();
     }
@@ -73,7 +49,7 @@ async fn an_archive_and_a_full_backup_of_one_name_are_deleted_each_by_itself() {
 async fn what_may_be_another_backups_is_not_deleted_while_that_cannot_be_read() {
     let folder = tempfile::tempdir().unwrap();
     let repository = Repository::folder(folder.path()).unwrap();
-    let place = Folder::read(PATH).unwrap();
+    let place = place();
     let snapshot = place.snapshot("a");
     repository.create(&snapshot, b"{}".to_vec()).await.unwrap();
     // A link to itself: any look at it fails, and deleting it does not.
@@ -91,7 +67,7 @@ async fn what_may_be_another_backups_is_not_deleted_while_that_cannot_be_read() 
 async fn a_backup_whose_path_is_another_ones_is_deleted_and_the_others_data_stays() {
     let folder = tempfile::tempdir().unwrap();
     let repository = Repository::folder(folder.path()).unwrap();
-    let place = Folder::read(PATH).unwrap();
+    let place = place();
     let manifest = json!({
         "formatVersion": 1,
         "source": { "namespace": "demo", "cluster": "shop", "component": "etcd", "backupUid": "first" },
@@ -119,6 +95,165 @@ async fn a_backup_whose_path_is_another_ones_is_deleted_and_the_others_data_stay
     assert_eq!(left().await, []);
 }
 
+/// Appends as the writer of a Backup does that was just started.
+async fn append(archive: &Archive, backup_uid: &str, sequences: std::ops::Range<u64>) {
+    let mut owner = Owner::new(backup_uid);
+    for sequence in sequences {
+        let bytes = format!("segment {sequence}").into_bytes();
+        let segment = (sequence, bytes.into());
+        owner.append(archive, segment).await.unwrap();
+    }
+}
+
+async fn names(repository: &Repository) -> Vec<String> {
+    let place = place();
+    let mut names = repository.names(&place).await.unwrap();
+    names.sort();
+    names.into_iter().map(|(name, _)| name).collect()
+}
+
+#[tokio::test]
+async fn what_one_backup_has_archived_is_not_deleted_with_another_of_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let repository = Repository::folder(folder.path()).unwrap();
+    let place = place();
+    let archive = archive(&repository);
+    append(&archive, "first", 0..3).await;
+    let [a, b, c] = [0, 1, 2].map(|sequence| Object::segment(sequence).name());
+    let firsts = ["owner-first".to_owned(), a, b, c];
+    assert_eq!(names(&repository).await, firsts);
+    assert_eq!(archive.inventory().await.unwrap().chain.len(), 3);
+    // The first was deleted with Retain. The second could not continue it, and has written nothing.
+    for what in [What::Archive, What::Snapshot] {
+        remove(&repository, &place, "second", what).await.unwrap();
+        assert_eq!(names(&repository).await, firsts);
+    }
+    // The third has continued it.
+    append(&archive, "third", 3..5).await;
+    assert_eq!(names(&repository).await.len(), 7);
+    remove(&repository, &place, "third", What::Archive)
+        .await
+        .unwrap();
+    let left = names(&repository).await;
+    assert_eq!(left[..4], firsts, "nothing that the first needs is gone");
+    assert!(!left.contains(&"owner-third".to_owned()), "{left:?}");
+    assert_eq!(archive.inventory().await.unwrap().chain.len(), 5);
+    // The only one left takes all of it along.
+    remove(&repository, &place, "first", What::Archive)
+        .await
+        .unwrap();
+    assert_eq!(names(&repository).await, Vec::<String>::new());
+}
+
+/// UIDs of two Backups of one name, and the pod that wrote for the first.
+const FIRST: &str = "11111111-aaaa";
+const SECOND: &str = "22222222-bbbb";
+const POD: &str = "archive-log-11111111-6f9cd5b7c4-x2x4z";
+
+/// An archive of an earlier release: nothing in it names the Backup that it is of.
+async fn unmarked(archive: &Archive, count: i64) {
+    fill_by(POD, archive, new_tail(1), count, |_| 0).await;
+}
+
+#[tokio::test]
+async fn an_archive_that_no_object_names_the_owner_of_goes_with_the_backup_whose_pod_began_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let repository = Repository::folder(folder.path()).unwrap();
+    unmarked(&archive(&repository), 3).await;
+    let kept = names(&repository).await;
+    assert_eq!(kept.len(), 3, "{kept:?}");
+    // The first was deleted with Retain. The second has its name, and has written nothing.
+    remove(&repository, &place(), SECOND, What::Archive)
+        .await
+        .unwrap();
+    assert_eq!(names(&repository).await, kept);
+    remove(&repository, &place(), FIRST, What::Archive)
+        .await
+        .unwrap();
+    assert_eq!(names(&repository).await, Vec::<String>::new());
+    // Nor does one hold its Backup that has never written anything.
+    remove(&repository, &place(), SECOND, What::Archive)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn an_archive_of_before_that_another_backup_continues_does_not_go_with_that_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let repository = Repository::folder(folder.path()).unwrap();
+    let archive = archive(&repository);
+    unmarked(&archive, 3).await;
+    // Its own writer of this release names it as any other.
+    keep_former(&archive, FIRST, POD).await.unwrap();
+    assert_eq!(names(&repository).await.len(), 3);
+    // As the writer of another does when it begins, whenever it is killed and begins again.
+    for _ in 0..2 {
+        keep_former(&archive, SECOND, POD).await.unwrap();
+        append(&archive, SECOND, 3..5).await;
+    }
+    let owners = ["owner-22222222-bbbb", "owner-former"];
+    assert_eq!(names(&repository).await[..2], owners);
+    remove(&repository, &place(), SECOND, What::Archive)
+        .await
+        .unwrap();
+    let left = names(&repository).await;
+    assert_eq!((left[0].as_str(), left.len()), (owners[1], 6), "{left:?}");
+    assert_eq!(archive.inventory().await.unwrap().chain.len(), 5);
+}
+
+#[tokio::test]
+async fn an_archive_of_which_nothing_tells_whose_it_is_is_not_deleted_and_that_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let repository = Repository::folder(folder.path()).unwrap();
+    // The Job that deletes has no pass phrase.
+    let keys = Keys::new(b"correct horse battery staple").unwrap();
+    unmarked(&archive_with(&repository, Some(&keys)), 2).await;
+    let kept = names(&repository).await;
+    for uid in [FIRST, SECOND] {
+        let error = remove(&repository, &place(), uid, What::Archive)
+            .await
+            .unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.contains("segment-000000000000") && text.contains("by hand"),
+            "{text}"
+        );
+        assert_eq!(names(&repository).await, kept);
+    }
+    for name in &kept {
+        let object = place().path().clone().join(name.as_str());
+        repository.delete(&object).await.unwrap();
+    }
+    remove(&repository, &place(), FIRST, What::Archive)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn who_continues_an_archive_owns_it_from_its_first_segment_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let repository = Repository::folder(folder.path()).unwrap();
+    let archive = archive(&repository);
+    let mut begins = Owner::new("begins");
+    for taken in [0, 1] {
+        let bytes = b"of another writer".to_vec();
+        archive.append(taken, bytes.into()).await.unwrap();
+    }
+    let refused = begins.append(&archive, (0, b"late".to_vec().into()));
+    refused.await.unwrap_err();
+    let with = |uid: &str| format!("owner-{uid}");
+    assert!(
+        names(&repository).await.contains(&with("begins")),
+        "before the first segment of all, so that none is without an owner"
+    );
+    let mut continues = Owner::new("continues");
+    let refused = continues.append(&archive, (1, b"late".to_vec().into()));
+    refused.await.unwrap_err();
+    assert!(!names(&repository).await.contains(&with("continues")));
+    append(&archive, "continues", 2..3).await;
+    assert!(names(&repository).await.contains(&with("continues")));
+}
+
 #[tokio::test]
 async fn segments_are_merged_whenever_that_is_interrupted_and_old_ones_deleted() {
     let folder = tempfile::tempdir().unwrap();
@@ -128,7 +263,10 @@ async fn segments_are_merged_whenever_that_is_interrupted_and_old_ones_deleted()
     fill(&archive, count).await;
     let all = async |archive: &Archive| {
         let inventory = archive.inventory().await.unwrap();
-        let (mut walk, mut all) = (archive.walk(&inventory, 0), Vec::<Segment>::new());
+        let (mut walk, mut all) = (
+            Walk::begin(archive, &inventory, (0, None)),
+            Vec::<Segment>::new(),
+        );
         while let Some(segment) = walk.next().await.unwrap() {
             all.push(segment);
         }
@@ -178,6 +316,49 @@ async fn segments_are_merged_whenever_that_is_interrupted_and_old_ones_deleted()
         .unwrap();
     let (_, left) = all(&archive).await;
     assert_eq!(left, before[2 * MERGED..], "the newest always stay");
+}
+
+#[tokio::test]
+async fn large_segments_end_neither_merging_nor_deleting() {
+    let folder = tempfile::tempdir().unwrap();
+    let repository = Repository::folder(folder.path()).unwrap();
+    let archive = archive(&repository);
+    // One small one stands before the large one.
+    let length = |number| if number == 2 { 33 << 20 } else { 0 };
+    let count = 2 * MERGED as i64 + 64;
+    fill_with(&archive, count, length).await;
+    let mut inventory = archive.inventory().await.unwrap();
+    for _ in 0..4 {
+        archive.merge(&mut inventory).await.unwrap();
+    }
+    let names = |inventory: &etcd_backup::archive::store::Inventory| {
+        let first = inventory.chain.iter().take(4);
+        first
+            .map(|(object, _)| (object.first, object.last, object.begins))
+            .collect::<Vec<_>>()
+    };
+    let last = 1 + MERGED as u64;
+    let expected = [
+        (0, 0, Some((1, 0))),
+        (1, 1, Some((2, 1000))),
+        (2, last, Some((3, 2000))),
+        (last + 1, last + 1, None),
+    ];
+    assert_eq!(names(&inventory), expected);
+    // What was written is what is found.
+    let mut inventory = archive.inventory().await.unwrap();
+    assert_eq!(names(&inventory), expected);
+    assert_eq!(inventory.covered, []);
+    let mut walk = Walk::begin(&archive, &inventory, (0, None));
+    let mut revisions = 1;
+    while let Some(segment) = walk.next().await.unwrap() {
+        revisions += 1;
+        assert_eq!(segment.header.through, revisions);
+    }
+    assert_eq!(revisions, count + 1);
+    let begins = archive.prune(&mut inventory, i64::MAX, i64::MAX).await;
+    assert_eq!(begins.unwrap(), Some((3, 2000)));
+    assert_eq!(names(&inventory)[0], expected[2]);
 }
 
 /// A full backup beside the archive.

@@ -3,22 +3,19 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that breaks has to stop")]
 
-#[allow(dead_code, reason = "other tests use the rest of it")]
+#[expect(dead_code, reason = "other tests use more of it")]
 mod bench;
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use bench::{Etcd, new_member, ports, programs, save};
+use bench::archives::{archive, begin, settings};
+use bench::{Etcd, ports, programs, save};
 use etcd_backup::archive::replay::Replay;
 use etcd_backup::archive::search::Target;
-use etcd_backup::archive::standing::Standing;
-use etcd_backup::archive::store::Archive;
-use etcd_backup::archive::write::{Write, write};
 use etcd_backup::error::Error;
 use etcd_backup::member::Member;
-use etcd_backup::path::Folder;
 use etcd_backup::repository::Repository;
 use etcd_backup::restore::{Restore, restore};
 use etcd_backup::save::save as make;
@@ -124,27 +121,11 @@ async fn up(url: &str, tls: &Path) -> Member {
     timeout(Duration::from_secs(60), up).await.unwrap()
 }
 
-fn archive(repository: &Repository) -> Archive {
-    let folder = Folder::read("pre/demo/shop-u/etcd/archive").unwrap();
-    Archive::new(repository.clone(), folder, None)
-}
-
 /// Archives what comes after a revision, until another one is there.
-async fn archived(repository: &Repository, (url, tls): (&str, &Path), after: i64, until: i64) {
-    let (sender, mut standing) = tokio::sync::watch::channel(Standing::default());
-    let settings = Write {
-        members: vec![url.to_owned()],
-        tls: Some(tls.to_owned()),
-        after,
-        writer: "w".into(),
-        keep: None,
-    };
-    let archive = archive(repository);
-    let archived = standing.wait_for(|now| now.through >= until);
-    tokio::select! {
-        archived = timeout(Duration::from_secs(30), archived) => drop(archived.unwrap().unwrap()),
-        ended = write(&archive, &settings, &sender) => panic!("{}", ended.unwrap_err()),
-    }
+async fn archived(repository: &Repository, member: (&str, &Path), after: i64, until: i64) {
+    let mut writing = begin(archive(repository), settings(member, after, "w"));
+    writing.reaches(until).await;
+    writing.kill().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -214,17 +195,9 @@ fn restoration(volume: &Path, repository: &Repository, replayed: bool, admin: &s
         target: Target::Latest,
     };
     Restore {
-        folder: save(volume, "a").folder,
-        volume: volume.to_owned(),
-        data: "data".into(),
-        member: new_member(),
-        identity: ("identity.json".into(), "{}".into()),
-        programs: programs(),
-        keys: None,
-        sha256: String::new(),
         replay: replayed.then(replay),
         admin: Some(admin.to_owned()),
-        ports: ports(),
+        ..bench::restoration(volume)
     }
 }
 
@@ -279,4 +252,23 @@ async fn a_cluster_with_users_is_backed_up_by_its_own_user_and_restored_with_the
         let found = client.get("key", None).await.unwrap();
         assert_eq!(found.kvs()[0].value(), value.as_bytes());
     }
+    refused_for_new_members_without_users(&repository, folder.path()).await;
+}
+
+/// A backup that was never verified does not say that it has users: the restore looks.
+async fn refused_for_new_members_without_users(repository: &Repository, folder: &Path) {
+    let volume = tempfile::tempdir().unwrap();
+    let mut wanted = restoration(volume.path(), repository, false, "etcd-member");
+    wanted.admin = None;
+    let manifest = folder.join(wanted.folder.manifest().to_string());
+    let mut told: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&manifest).unwrap()).unwrap();
+    told["verification"] = serde_json::json!({ "verified": false });
+    told.as_object_mut().unwrap().remove("authentication");
+    std::fs::write(&manifest, told.to_string()).unwrap();
+    let refused = Box::pin(restore(repository, &wanted)).await.unwrap_err();
+    for word in ["new Cluster", "systemAccounts", "delete it"] {
+        assert!(refused.to_string().contains(word), "{refused}");
+    }
+    assert_eq!(std::fs::read_dir(volume.path()).unwrap().count(), 0);
 }

@@ -1,16 +1,19 @@
-//! Pure: what a watch delivers -> segments. Times are given, in milliseconds since 1970.
+//! Pure: what a watch delivers -> segments. Times are given, in milliseconds since 1970. They are written down and
+//! decide nothing but whether times are known: a clock may be set, so what is due is told by durations.
+
+use std::time::Duration;
 
 use super::history::Last;
-use super::segment::{BODY, Event, Gap, Header, Link, NotASegment, Segment};
+use super::segment::{BODY, Event, Gap, Header, Link, NEAR, NotASegment, Segment};
 
 /// A segment is closed at so many bytes.
 const FULL: usize = 4 * 1024 * 1024;
 /// Most bytes that wait: an unfinished revision beyond that cannot be archived.
 const MOST: usize = BODY as usize;
-/// A segment without events says that time has passed, in milliseconds.
-const IDLE: i64 = 60_000;
-/// Events wait no longer than this when the member does not say that they are all, in milliseconds.
-const WAIT: i64 = 900;
+/// A segment without events says that time has passed.
+const IDLE: Duration = Duration::from_secs(60);
+/// Events wait no longer than this when the member does not say that they are all.
+const WAIT: Duration = Duration::from_millis(900);
 /// From one confirmation to the next in milliseconds: if it takes longer, times are not known.
 pub const LAPSE: i64 = 10_000;
 
@@ -60,8 +63,10 @@ pub struct Collector {
     bytes: usize,
     /// How many of them are of revisions that have all their events.
     whole: usize,
-    /// When all that had happened was known to be here.
+    /// What had happened by then is known to be here. Unknown at first: that a segment was written says nothing of it.
     confirmed: Option<i64>,
+    /// Everything that is here was confirmed, and since the last segment.
+    agreed: bool,
     continuous: bool,
     newest: i64,
     /// The last revision that a segment has.
@@ -72,17 +77,16 @@ impl Collector {
     /// Continues an archive.
     #[must_use]
     pub fn new(writer: &str, tail: Tail) -> Self {
-        let (sequence, previous, after, since, cluster_id) = match tail {
+        let (sequence, previous, (after, since, confirmed), cluster_id) = match tail {
             Tail::New {
                 after,
                 cluster_id,
                 since,
-            } => (0, String::new(), after, since, cluster_id),
+            } => (0, String::new(), (after, since, None), cluster_id),
             Tail::Link(link) => (
                 link.sequence + 1,
                 link.hash,
-                link.through,
-                link.until,
+                (link.through, link.until, link.confirmed),
                 link.cluster_id,
             ),
         };
@@ -97,7 +101,8 @@ impl Collector {
             pending: Vec::new(),
             bytes: 0,
             whole: 0,
-            confirmed: None,
+            confirmed,
+            agreed: false,
             continuous: true,
             newest: since,
             last: Last::default(),
@@ -120,8 +125,8 @@ impl Collector {
     }
 
     /// Takes the changes at the archive's end.
-    pub fn remember(&mut self, events: &[Event]) {
-        self.last.remember(events);
+    pub fn remember(&mut self, last: Last) {
+        self.last = last;
     }
 
     /// Whether etcd tells another change of a revision that is here.
@@ -163,17 +168,18 @@ impl Collector {
         if event.revision > last {
             self.whole = self.pending.len();
         }
-        event.at = self.advance(now);
+        event.at = self.time(now);
+        self.agreed = false;
         self.bytes += weight(&event);
         self.pending.push(event);
         Ok(())
     }
 
-    /// Takes the member's word that all up to a revision was delivered.
+    /// Takes the member's word that all up to a revision was delivered; whether that is all that came.
     ///
     /// # Errors
     /// When it was not.
-    pub fn confirm(&mut self, revision: i64, now: i64) -> Result<(), Hole> {
+    pub fn reached(&mut self, revision: i64) -> Result<bool, Hole> {
         let last = self.latest();
         if revision > last {
             return Err(Hole {
@@ -181,16 +187,26 @@ impl Collector {
                 next: revision,
             });
         }
-        if revision < last {
-            return Ok(());
+        if revision == last {
+            self.whole = self.pending.len();
         }
-        self.whole = self.pending.len();
-        let now = self.advance(now);
-        // Before the first one nothing was known since the last segment.
-        let since = self.confirmed.unwrap_or(self.since);
-        self.continuous &= now - since <= LAPSE;
-        self.confirmed = Some(now);
-        Ok(())
+        Ok(revision == last)
+    }
+
+    /// Takes it for all that had happened `asked` milliseconds after 1970, as [`Collector::time`] told; whether it is.
+    ///
+    /// # Errors
+    /// When it was not delivered.
+    pub fn confirm(&mut self, revision: i64, asked: i64) -> Result<bool, Hole> {
+        if !self.reached(revision)? {
+            return Ok(false);
+        }
+        let now = self.time(asked);
+        // What has come since the one before may be as old as that.
+        self.continuous &= self.confirmed.is_some_and(|at| now - at <= LAPSE);
+        self.confirmed = self.confirmed.max(Some(asked));
+        self.agreed = true;
+        Ok(true)
     }
 
     /// The watch has ended: what is not whole is delivered again by the next one.
@@ -202,21 +218,19 @@ impl Collector {
     /// Revisions up to `until` cannot be had any more. What is whole must have been closed before.
     pub fn skip(&mut self, until: i64, why: String) {
         self.pending.clear();
-        (self.bytes, self.whole) = (0, 0);
+        (self.bytes, self.whole, self.agreed) = (0, 0, false);
         let after = self.gap.take().map_or(self.after, |gap| gap.after);
         self.gap = Some(Gap { after, until, why });
         self.after = until;
     }
 
-    /// Whether a segment is due.
+    /// Whether a segment is due, when something has waited for so long, and the last one was closed so long ago. One
+    /// whose times are not known ends as soon as they are again.
     #[must_use]
-    pub fn is_due(&self, now: i64) -> bool {
-        let waited = now - self.pending.first().map_or(now, |event| event.at);
-        let confirmed = self.confirmed.is_some_and(|at| at > self.since);
-        let all = confirmed && self.whole == self.pending.len();
+    pub fn is_due(&self, waited: Duration, passed: Duration) -> bool {
         self.gap.is_some()
-            || self.whole > 0 && (all || self.bytes >= FULL || waited >= WAIT)
-            || confirmed && now - self.since >= IDLE
+            || self.whole > 0 && (self.agreed || self.bytes >= FULL || waited >= WAIT)
+            || self.agreed && (!self.continuous || passed >= IDLE)
     }
 
     /// True when a single revision is larger than an archive takes.
@@ -230,14 +244,11 @@ impl Collector {
     /// # Errors
     /// When it would contradict itself.
     pub fn close(&mut self, now: i64) -> Result<(Segment, Vec<u8>), NotASegment> {
-        let now = self.advance(now);
+        let now = self.time(now);
         let rest = self.pending.split_off(self.whole);
         let events = std::mem::replace(&mut self.pending, rest);
-        let last = events.last().map_or(self.since, |event| event.at);
-        // What is vouched for ends with the last confirmation, or with what has come since.
-        let confirmed = self.confirmed.unwrap_or(self.since).max(self.since);
-        self.continuous &= self.gap.is_none() && now - confirmed <= LAPSE;
-        let until = confirmed.max(last);
+        self.continuous &= self.gap.is_none() && self.confirmed.is_some_and(|at| now - at <= LAPSE);
+        let until = self.until(&events);
         let header = Header {
             format_version: 0,
             sequence: self.sequence,
@@ -252,6 +263,8 @@ impl Collector {
             until,
             continuous: self.continuous,
             gap: self.gap.take(),
+            // Who continues this archive knows of no other segment.
+            last: events.is_empty().then(|| self.last.carried()).flatten(),
         };
         let segment = Segment::new(header, events);
         let bytes = segment.encode()?;
@@ -260,309 +273,34 @@ impl Collector {
         self.previous = crate::digest::hexadecimal(hash);
         self.sequence += 1;
         self.after = segment.header.through;
-        self.since = until;
-        self.whole = 0;
+        (self.since, self.newest) = (until, self.newest.max(until));
+        // What waits may have come in the millisecond that the segment ends after.
+        for event in &mut self.pending {
+            event.at = event.at.max(until);
+        }
+        (self.whole, self.agreed) = (0, false);
         self.continuous = true;
         self.bytes = self.pending.iter().map(weight).sum();
         Ok((segment, bytes))
     }
 
+    /// Where a segment ends: with the last confirmation, or with what has come since. It ends later than its last event
+    /// only when a confirmation vouches for that, as [`Segment::confirmed`] reads it.
+    fn until(&self, events: &[Event]) -> i64 {
+        let end = events.last().map_or(self.since, |event| event.at);
+        match self.confirmed {
+            Some(at) if at >= end => at,
+            Some(at) if end - at <= NEAR && !events.is_empty() => end + 1,
+            _ => end,
+        }
+    }
+
     /// Time as the archive counts it: a clock that is set back stands still until it is where it was.
-    fn advance(&mut self, now: i64) -> i64 {
+    pub fn time(&mut self, now: i64) -> i64 {
         self.newest = self.newest.max(now);
         self.newest
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::archive::segment::tests::event;
-
-    /// A step of a watch.
-    #[derive(Clone, Debug)]
-    enum Step {
-        /// So many events of the history arrive.
-        Events(usize),
-        /// The member says that all was delivered.
-        Confirm,
-        /// The watch breaks.
-        Break,
-        /// The process is killed; what was not stored is lost.
-        Kill,
-        /// An event is lost on its way.
-        Lose,
-        /// The history is compacted up to where it is, and the watch broken before.
-        Compact,
-        /// Time passes.
-        Wait(i64),
-    }
-
-    fn step() -> impl Strategy<Value = Step> {
-        prop_oneof![
-            6 => (1_usize..9).prop_map(Step::Events),
-            4 => Just(Step::Confirm),
-            1 => Just(Step::Break),
-            1 => Just(Step::Kill),
-            1 => Just(Step::Lose),
-            1 => Just(Step::Compact),
-            3 => (1_i64..3000).prop_map(Step::Wait),
-        ]
-    }
-
-    /// What is stored, and a writer of it.
-    struct World {
-        history: Vec<Event>,
-        delivered: usize,
-        now: i64,
-        stored: Vec<Segment>,
-        collector: Collector,
-    }
-
-    impl World {
-        fn new(sizes: &[u8]) -> Self {
-            let revisions = sizes.iter().zip(11_i64..);
-            let history = revisions
-                .flat_map(|(size, revision)| (0..=size % 3).map(move |n| event(revision, 0, n)));
-            World {
-                history: history.collect(),
-                delivered: 0,
-                now: 5000,
-                stored: Vec::new(),
-                collector: Collector::new("w", tail(&[])),
-            }
-        }
-
-        /// A watch after what is whole.
-        fn watch(&mut self) {
-            self.collector.interrupted();
-            let through = self.collector.through();
-            self.delivered = self
-                .history
-                .iter()
-                .take_while(|event| event.revision <= through)
-                .count();
-        }
-
-        fn store(&mut self) {
-            let (segment, bytes) = self.collector.close(self.now).expect("a segment");
-            let (read, length, hash) = Segment::decode(&bytes).expect("a segment");
-            assert_eq!((&read, length), (&segment, bytes.len()));
-            if let Some(last) = self.stored.last() {
-                let (_, _, hash) =
-                    Segment::decode(&last.encode().expect("bytes")).expect("a segment");
-                segment.follows(&last.link(hash)).expect("it follows");
-            }
-            assert!(!hash.is_empty());
-            self.stored.push(segment);
-        }
-
-        fn step(&mut self, step: &Step) {
-            match step {
-                Step::Events(count) => {
-                    let end = (self.delivered + count).min(self.history.len());
-                    for event in self.history[self.delivered..end].iter().cloned() {
-                        self.collector
-                            .event(event, self.now)
-                            .expect("nothing is lost");
-                    }
-                    self.delivered = end;
-                }
-                Step::Confirm => {
-                    let at = self.history[..self.delivered]
-                        .last()
-                        .map_or(10, |event| event.revision);
-                    // A member never says so in the middle of a revision.
-                    if self
-                        .history
-                        .get(self.delivered)
-                        .is_none_or(|next| next.revision > at)
-                    {
-                        self.collector.confirm(at, self.now).expect("all is there");
-                    }
-                }
-                Step::Break => self.watch(),
-                Step::Kill => {
-                    self.collector = Collector::new("w", tail(&self.stored));
-                    self.watch();
-                }
-                Step::Lose => self.lose(),
-                Step::Compact => self.compact(),
-                Step::Wait(time) => self.now += time,
-            }
-            if self.collector.is_due(self.now) {
-                self.store();
-            }
-        }
-
-        /// A revision that is lost whole is noticed by the next event.
-        fn lose(&mut self) {
-            self.watch();
-            let through = self.collector.through();
-            let later = self
-                .history
-                .iter()
-                .find(|event| event.revision > through + 1);
-            if let Some(later) = later.cloned() {
-                let hole = self.collector.event(later, self.now).expect_err("a hole");
-                assert_eq!(hole.last, through);
-                self.watch();
-            }
-        }
-
-        fn compact(&mut self) {
-            self.watch();
-            let at = self.history[..self.history.len() / 2]
-                .last()
-                .map_or(0, |event| event.revision);
-            if at <= self.collector.through() {
-                return;
-            }
-            if self.collector.through() > self.collector.after {
-                self.store();
-            }
-            self.collector.skip(at, "compacted".into());
-            self.watch();
-        }
-    }
-
-    fn tail(stored: &[Segment]) -> Tail {
-        let Some(last) = stored.last() else {
-            return Tail::New {
-                after: 10,
-                cluster_id: "c".into(),
-                since: 4000,
-            };
-        };
-        let (_, _, hash) = Segment::decode(&last.encode().expect("bytes")).expect("a segment");
-        Tail::Link(last.link(hash))
-    }
-
-    proptest! {
-        #[test]
-        fn whatever_breaks_every_event_is_archived_once_or_its_revision_is_in_a_gap(
-            sizes in prop::collection::vec(any::<u8>(), 2..60), steps in prop::collection::vec(step(), 1..80),
-        ) {
-            let mut world = World::new(&sizes);
-            for step in &steps {
-                world.step(step);
-            }
-            // At the end all is delivered.
-            world.watch();
-            world.step(&Step::Events(usize::MAX / 2));
-            world.step(&Step::Wait(1));
-            world.step(&Step::Confirm);
-            let gaps: Vec<Gap> = world.stored.iter().filter_map(|segment| segment.header.gap.clone()).collect();
-            let missing = |revision: i64| gaps.iter().any(|gap| gap.after < revision && revision <= gap.until);
-            let mut wanted = world.history.clone();
-            wanted.retain(|event| !missing(event.revision));
-            let mut got: Vec<Event> = world.stored.iter().flat_map(|segment| segment.events.clone()).collect();
-            prop_assert!(got.is_sorted_by_key(|event| event.at));
-            got.iter_mut().for_each(|event| event.at = 0);
-            prop_assert_eq!(got, wanted);
-        }
-    }
-
-    #[test]
-    fn a_clock_that_is_set_back_stands_still() {
-        let mut collector = Collector::new("w", tail(&[]));
-        for (revision, now) in [(11, 5000), (12, 4500), (13, 5001)] {
-            collector
-                .event(event(revision, 0, 0), now)
-                .expect("no hole");
-        }
-        collector.confirm(13, 4000).expect("no hole");
-        let (segment, _) = collector.close(4000).expect("a segment");
-        let times: Vec<i64> = segment.events.iter().map(|event| event.at).collect();
-        assert_eq!(times, [5000, 5000, 5001]);
-        assert_eq!(segment.header.until, 5001);
-    }
-
-    #[test]
-    fn a_clock_that_is_set_forward_is_a_time_that_is_refused_until_it_is_passed() {
-        use crate::archive::search::{Refusal, Search, Target};
-        let mut collector = Collector::new("w", tail(&[]));
-        let mut stored = Vec::new();
-        // An hour forward after the first, and back after the second.
-        for (revision, now) in [(11, 5000), (12, 3_605_000), (13, 6000)] {
-            collector
-                .event(event(revision, 0, 0), now)
-                .expect("no hole");
-            collector.confirm(revision, now).expect("no hole");
-            stored.push(collector.close(now).expect("a segment").0);
-        }
-        let found = |target| {
-            let mut search = Search::new(10, target).expect("a search");
-            let mut found = stored.iter().map(|segment| search.next(segment));
-            found.find_map(Result::transpose)
-        };
-        let wrong = found(Target::Time(6000));
-        assert!(
-            matches!(wrong, Some(Err(Refusal::Uncertain { .. }))),
-            "{wrong:?}"
-        );
-        assert_eq!(found(Target::Revision(12)), Some(Ok(12)));
-    }
-
-    #[test]
-    fn times_are_known_only_while_the_member_confirms_in_time() {
-        let closed = |confirmations: &[i64]| {
-            let mut collector = Collector::new("w", tail(&[]));
-            collector
-                .event(event(11, 0, 0), confirmations[0])
-                .expect("no hole");
-            for now in confirmations {
-                collector.confirm(11, *now).expect("no hole");
-            }
-            let now = confirmations[confirmations.len() - 1];
-            collector.close(now).expect("a segment").0.header.continuous
-        };
-        assert!(closed(&[5000, 5000 + LAPSE]));
-        assert!(!closed(&[5000, 5001 + LAPSE]));
-        assert!(
-            !closed(&[4001 + LAPSE, 4002 + LAPSE]),
-            "the time since the last segment counts"
-        );
-    }
-
-    #[test]
-    fn what_a_member_says_to_have_delivered_and_has_not_is_a_hole() {
-        let mut collector = Collector::new("w", tail(&[]));
-        collector.event(event(11, 0, 0), 5000).expect("no hole");
-        assert_eq!(
-            collector.confirm(12, 5001),
-            Err(Hole { last: 11, next: 12 })
-        );
-        collector.confirm(11, 5001).expect("no hole");
-        // More of a revision that was whole.
-        assert!(collector.event(event(11, 0, 1), 5002).is_err());
-    }
-
-    #[test]
-    fn a_segment_is_due_when_it_is_full_confirmed_late_or_a_minute_old() {
-        let mut collector = Collector::new("w", tail(&[]));
-        assert!(!collector.is_due(5000 + IDLE), "nothing was confirmed");
-        collector.event(event(11, 0, 0), 5000).expect("no hole");
-        assert!(
-            !collector.is_due(5000 + WAIT),
-            "the revision may have more events"
-        );
-        collector.event(event(12, 0, 0), 5001).expect("no hole");
-        assert!(!collector.is_due(5001));
-        assert!(collector.is_due(5000 + WAIT));
-        collector.confirm(12, 5002).expect("no hole");
-        assert!(collector.is_due(5002));
-        collector.close(5002).expect("a segment");
-        assert!(!collector.is_due(5003));
-        collector.confirm(12, 5003).expect("no hole");
-        assert!(!collector.is_due(5002 + IDLE - 1));
-        assert!(collector.is_due(5002 + IDLE));
-        let mut large = event(13, 0, 0);
-        large.value = vec![0; FULL];
-        collector.event(large, 5004).expect("no hole");
-        collector.event(event(14, 0, 0), 5004).expect("no hole");
-        assert!(collector.is_due(5004));
-    }
-}
+mod tests;

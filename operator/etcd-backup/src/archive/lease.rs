@@ -117,7 +117,7 @@ async fn refresh(member: &Member, lease: i64) -> Result<(), etcd_client::Error> 
 mod tests {
     use super::*;
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_call_that_fails_is_repeated_and_only_a_lasting_failure_ends_it() {
         let short = Duration::from_millis(1);
         let patience = Duration::from_millis(200);

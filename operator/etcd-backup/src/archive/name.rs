@@ -59,12 +59,30 @@ impl Object {
     }
 }
 
+/// How names of objects begin that name a Backup which has written to the archive.
+const MARK: &str = "owner-";
+
+/// Name of the object that names this Backup.
+#[must_use]
+pub fn mark_name(backup_uid: &str) -> String {
+    format!("{MARK}{backup_uid}")
+}
+
+/// Whether an object names a Backup that has written to the archive.
+#[must_use]
+pub fn is_mark(name: &str) -> bool {
+    name.starts_with(MARK)
+}
+
 /// A segment that no object has, although later ones are there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("segment {0} is missing, and later ones are there")]
 pub struct Missing(pub u64);
 
 /// The objects that make the chain, in its order, and those that others make superfluous.
+///
+/// Segments are merged from the first on. So single ones before a merged one are left over of what was merged and
+/// deleted since: where they do not lead to it, the archive begins with it.
 ///
 /// # Errors
 /// When a segment is missing in the middle.
@@ -76,6 +94,8 @@ pub fn cover(mut all: Vec<Object>) -> Result<(Vec<Object>, Vec<Object>), Missing
             std::cmp::Reverse((object.last, object.begins)),
         )
     });
+    let merged = all.iter().find(|object| object.begins.is_some());
+    let merged = merged.map(|object| object.first);
     let (mut chain, mut covered): (Vec<Object>, Vec<Object>) = (Vec::new(), Vec::new());
     for object in all {
         let Some(end) = chain.last().map(|last| last.last) else {
@@ -85,6 +105,9 @@ pub fn cover(mut all: Vec<Object>) -> Result<(Vec<Object>, Vec<Object>), Missing
         if object.last <= end {
             covered.push(object);
         } else if object.first <= end + 1 {
+            chain.push(object);
+        } else if merged.is_some_and(|merged| object.first <= merged) {
+            covered.append(&mut chain);
             chain.push(object);
         } else {
             return Err(Missing(end + 1));
@@ -134,15 +157,46 @@ mod tests {
                 next = object.last + 1;
             }
             prop_assert_eq!(next, count);
-            // Any segment that only one object has is missed.
+            // Any segment that only one object has is missed, unless it lies before all that was merged.
             let Some(lost) = (1..count - 1).find(|at| all.iter().filter(|o| (o.first..=o.last).contains(at)).count() == 1)
             else { return Ok(()) };
             all.retain(|object| !(object.first..=object.last).contains(&lost));
             let first = all.iter().map(|object| object.first).min();
-            if first.is_some_and(|first| first < lost) && all.iter().any(|object| object.first > lost) {
+            let begin = all.iter().filter(|object| object.begins.is_some()).map(|object| object.first).min();
+            if let Some(begin) = begin.filter(|begin| lost < *begin) {
+                match cover(all.clone()) {
+                    Ok((chain, _)) => {
+                        prop_assert!(lost < chain[0].first && chain[0].first <= begin);
+                        prop_assert!(chain.windows(2).all(|two| two[1].first <= two[0].last + 1));
+                        let end = all.iter().map(|object| object.last).max();
+                        prop_assert_eq!(chain.last().map(|object| object.last), end);
+                    }
+                    // The object that is gone had more.
+                    Err(Missing(missing)) => prop_assert!(begin < missing),
+                }
+            } else if first.is_some_and(|first| first < lost) && all.iter().any(|object| object.first > lost) {
                 prop_assert!(cover(all).is_err());
             }
         }
+    }
+
+    #[test]
+    fn what_is_left_over_before_the_first_merged_object_is_no_hole_and_what_is_missing_after_it_is()
+    {
+        let left: Vec<_> = (101..=255).map(Object::segment).collect();
+        let with = |more: &[Object]| cover([left.as_slice(), more].concat());
+        let (chain, covered) = with(&[merged(512, 767), Object::segment(768)]).expect("no hole");
+        assert_eq!(chain, [merged(512, 767), Object::segment(768)]);
+        assert_eq!(covered, left);
+        // They lead to it: nothing is deleted.
+        let (chain, covered) = with(&[merged(256, 511)]).expect("no hole");
+        assert_eq!((chain.len(), covered.len()), (156, 0));
+        let lost = [merged(256, 511), merged(768, 800)];
+        assert_eq!(with(&lost), Err(Missing(512)));
+        let lost = [merged(256, 511), Object::segment(513)];
+        assert_eq!(with(&lost), Err(Missing(512)));
+        // Without a merged one nothing was ever deleted.
+        assert_eq!(with(&[Object::segment(300)]), Err(Missing(256)));
     }
 
     #[test]
@@ -154,6 +208,7 @@ mod tests {
             "merged-1-2",
             "segment-000000000001-",
             "manifest.json",
+            &mark_name("1"),
         ] {
             assert_eq!(Object::read(other), None, "{other}");
         }

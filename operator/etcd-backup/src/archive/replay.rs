@@ -1,14 +1,17 @@
-//! Puts an archive over a backup: each revision by one transaction into a private etcd, then compared change by change.
+//! Puts an archive over a backup: each revision by one transaction into a private etcd, portion by portion.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use etcd_client::{LeaseGrantOptions, PutOptions, Txn, TxnOp};
 use tokio::time::{Instant, timeout};
 
-use super::history::Last;
+pub use super::planned::Plan;
+use super::portions::{Filled, Told, portions};
 use super::search::{Refusal, Search, Target};
-use super::segment::{Event, Segment};
-use super::store::{Archive, Inventory};
+use super::segment::Event;
+use super::store::Archive;
+use super::walk::Walk;
 use super::watch::{Message, Watch};
 use crate::error::Error;
 use crate::member::{Member, SHORT, answer};
@@ -17,6 +20,10 @@ use crate::member::{Member, SHORT, answer};
 const UNKNOWN: i64 = 600;
 /// Longest silence of the watch that compares.
 const SILENCE: Duration = Duration::from_secs(60);
+/// Bytes of changes that are replayed before they are compared and compacted, and the part of the database that may be
+/// as many: each compaction goes through all of it.
+const PORTION: u64 = 64 * 1024 * 1024;
+const PART: u64 = 8;
 /// Longest time of one transaction.
 const TRANSACTION: Duration = Duration::from_secs(60);
 
@@ -29,16 +36,6 @@ pub struct Replay {
     pub target: Target,
 }
 
-/// What is replayed over which backup.
-#[derive(Debug)]
-pub struct Plan<'a> {
-    archive: &'a Archive,
-    inventory: Inventory,
-    base: i64,
-    /// The revision that is restored.
-    pub target: i64,
-}
-
 /// Reads all that is needed of the archive, and finds the revision: before anything is changed. `base` is the backup's
 /// revision, `cluster` the identifier of its etcd cluster.
 ///
@@ -48,7 +45,11 @@ pub async fn plan<'a>(replay: &'a Replay, (base, cluster): (i64, &str)) -> Resul
     let archive = &replay.archive;
     let inventory = archive.inventory().await?;
     let mut search = Search::new(base, replay.target)?;
-    let mut walk = archive.walk(&inventory, base);
+    let time = match replay.target {
+        Target::Time(time) => Some(time),
+        Target::Revision(_) | Target::Latest | Target::AtLeast(_) => None,
+    };
+    let mut walk = Walk::begin(archive, &inventory, (base, time));
     let target = loop {
         let Some(segment) = walk.next().await? else {
             break search.end()?;
@@ -70,108 +71,73 @@ pub async fn plan<'a>(replay: &'a Replay, (base, cluster): (i64, &str)) -> Resul
 }
 
 impl Plan<'_> {
-    /// Whether the archive has anything that the backup has not.
-    pub(crate) fn any(&self) -> bool {
-        self.target != self.base
-    }
-
     /// Puts the archive over a private etcd that has the backup.
     ///
     /// # Errors
     /// When any part fails, or what comes of it is not what is archived.
     pub(crate) async fn replay(&self, member: &Member) -> Result<(), Error> {
-        self.fill(member).await?;
-        self.compare(member).await
-    }
-
-    async fn fill(&self, member: &Member) -> Result<(), Error> {
         disarm(member).await?;
-        let began = member.status().await?.revision;
-        if began != self.base {
+        let status = member.status().await?;
+        if status.revision != self.base {
             let text = format!(
-                "the restored backup has revision {began} instead of {}",
-                self.base
+                "the restored backup has revision {} instead of {}",
+                status.revision, self.base
             );
             return Err(Error::Differs(text));
         }
-        let mut known = std::collections::HashSet::new();
-        let mut walk = self.archive.walk(&self.inventory, self.base);
-        while let Some(segment) = walk.next().await? {
-            for revision in revisions(&segment, self.base, self.target) {
-                for event in revision.iter().filter(|event| event.lease != 0) {
-                    if known.insert(event.lease) {
-                        grant(member, event).await?;
-                    }
-                }
-                transact(member, revision).await?;
-            }
-            if segment.header.through >= self.target {
-                return Ok(());
-            }
-        }
-        let text = format!(
-            "the archive ended before revision {}, which it had just before",
-            self.target
-        );
-        Err(Error::Differs(text))
-    }
-
-    /// What etcd has made of it is what is archived, versions and leases included.
-    async fn compare(&self, member: &Member) -> Result<(), Error> {
-        let mut watch = Watch::begin(member, self.base).await?;
-        let mut walk = self.archive.walk(&self.inventory, self.base);
-        let mut last = Last::default();
-        let mut got = std::collections::VecDeque::new();
-        while let Some(segment) = walk.next().await? {
-            let until = segment
-                .events
-                .partition_point(|event| event.revision <= self.base);
-            last.remember(&segment.events[..until]);
-            for wanted in revisions(&segment, self.base, self.target).flatten() {
-                while got.is_empty() {
-                    match watch.next(Instant::now() + SILENCE).await? {
-                        Message::Events(events) => got.extend(events),
-                        Message::Ended(why) => return Err(Error::Differs(why)),
-                        Message::Compacted(at) => {
-                            return Err(Error::Differs(format!("compacted at {at}")));
-                        }
-                        Message::Delivered(_) | Message::Other => {}
-                    }
-                    if last.contradicts(&watch.before()) {
-                        return Err(Refusal::History(self.base).into());
-                    }
-                }
-                let same = got.pop_front().is_some_and(|got: Event| {
-                    let plain = Event {
-                        at: 0,
-                        lease_seconds: 0,
-                        ..wanted.clone()
-                    };
-                    got == plain
-                });
-                if !same {
-                    let text = format!(
-                        "a change of revision {} is another one than archived",
-                        wanted.revision
-                    );
-                    return Err(Error::Differs(text));
-                }
-            }
-            if segment.header.through >= self.target {
-                break;
-            }
-        }
-        Ok(())
+        let mut private = Private {
+            member,
+            watch: None,
+            leases: HashSet::new(),
+        };
+        let portion = PORTION.max(status.database / PART);
+        Box::pin(portions(self, &mut private, portion)).await
     }
 }
 
-/// The changes of each revision after `base`, up to `target`.
-fn revisions(segment: &Segment, base: i64, target: i64) -> impl Iterator<Item = &[Event]> {
-    let all = segment.events.chunk_by(|a, b| a.revision == b.revision);
-    all.filter(move |of| {
-        of.first()
-            .is_some_and(|event| event.revision > base && event.revision <= target)
-    })
+/// A private etcd.
+struct Private<'a> {
+    member: &'a Member,
+    watch: Option<Watch>,
+    /// Leases that it has.
+    leases: HashSet<i64>,
+}
+
+impl Filled for Private<'_> {
+    async fn make(&mut self, revision: &[Event]) -> Result<(), Error> {
+        for event in revision.iter().filter(|event| event.lease != 0) {
+            if self.leases.insert(event.lease) {
+                grant(self.member, event).await?;
+            }
+        }
+        transact(self.member, revision).await
+    }
+
+    async fn tell(&mut self, after: i64) -> Result<(), Error> {
+        self.watch = Some(Watch::begin(self.member, after).await?);
+        Ok(())
+    }
+
+    async fn told(&mut self) -> Result<Told, Error> {
+        let Some(watch) = &mut self.watch else {
+            return Err(Error::Differs("nothing is watched".to_owned()));
+        };
+        let events = match watch.next(Instant::now() + SILENCE).await? {
+            Message::Events(events) => events,
+            Message::Ended(why) => return Err(Error::Differs(why)),
+            Message::Compacted(at) => return Err(Error::Differs(format!("compacted at {at}"))),
+            Message::Delivered(_) | Message::Other => Vec::new(),
+        };
+        Ok(Told {
+            before: watch.before(),
+            events,
+        })
+    }
+
+    async fn compact(&mut self, revision: i64) -> Result<(), Error> {
+        self.watch = None;
+        self.member.compact(revision).await
+    }
 }
 
 /// A backup of a member that was full is full, too: here is space.

@@ -13,6 +13,8 @@ pub enum Target {
     Time(i64),
     /// All there is.
     Latest,
+    /// All there is, and at least up to this revision, which the archive had.
+    AtLeast(i64),
 }
 
 /// Why a restore cannot be.
@@ -56,6 +58,20 @@ pub enum Refusal {
         through: i64,
         /// Its last time.
         until: i64,
+    },
+    /// The archive had more.
+    #[error(
+        "the archive ends at revision {through} and {}, and it had revision {known}: something other than the operator has \
+         deleted its newest segments, or has set the repository back. Bring them back, or ask for revision {through}",
+        shown(*.until)
+    )]
+    Shrunk {
+        /// Its last revision.
+        through: i64,
+        /// Its last time.
+        until: i64,
+        /// The revision that it had.
+        known: i64,
     },
     /// The archive was not in step with the cluster at that time.
     #[error(
@@ -107,6 +123,9 @@ pub struct Search {
     base: i64,
     target: Target,
     seen: Option<(i64, i64)>,
+    /// Whether all that had happened at the end of the last segment is in those that were shown. Before the first one
+    /// nothing is known: the archive may have begun long after its backup, or in the middle of what it had missed.
+    known: bool,
 }
 
 impl Search {
@@ -121,6 +140,7 @@ impl Search {
                 base,
                 target,
                 seen: None,
+                known: false,
             }),
         }
     }
@@ -158,6 +178,8 @@ impl Search {
             Target::Time(target) if target < header.until => Some(self.at(target, segment)?),
             _ => None,
         };
+        // Earlier programs wrote `continuous` into what came after a time that they had missed, until a confirmation.
+        self.known = self.known && header.continuous || segment.confirmed().is_some();
         match found {
             Some(target) if target < self.base => Err(Refusal::Before {
                 target,
@@ -170,7 +192,7 @@ impl Search {
     /// The last revision at a time within a segment.
     fn at(&self, target: i64, segment: &Segment) -> Result<i64, Refusal> {
         let header = &segment.header;
-        if !header.continuous && target > header.since {
+        if !self.known || !header.continuous && target > header.since {
             return Err(Refusal::Uncertain {
                 since: header.since,
                 until: header.until,
@@ -192,7 +214,15 @@ impl Search {
         };
         match self.target {
             Target::Latest => {}
-            Target::Time(target) if target <= until => {}
+            Target::AtLeast(known) if through >= known => {}
+            Target::AtLeast(known) => {
+                return Err(Refusal::Shrunk {
+                    through,
+                    until,
+                    known,
+                });
+            }
+            Target::Time(target) if target <= until && self.known => {}
             _ => return Err(Refusal::Later { through, until }),
         }
         if through < self.base {
@@ -233,7 +263,9 @@ mod tests {
             let events = segments.iter().flat_map(|segment| &segment.events);
             let then = events.filter(|event| event.at <= time).map(|event| event.revision).max().unwrap_or(10);
             let found = find(&segments, base, Target::Time(time));
-            let can = 10 <= base && base <= then && (1000..=until).contains(&time);
+            // What was before the first one is not known.
+            let known = segments[0].header.until;
+            let can = 10 <= base && base <= then && (known..=until).contains(&time);
             prop_assert_eq!(found.ok(), can.then_some(then));
             let found = find(&segments, base, Target::Latest);
             prop_assert_eq!(found.ok(), (10 <= base && base <= through).then_some(through));
@@ -296,6 +328,75 @@ mod tests {
         );
         assert_eq!(find(&segments, 10, Target::Time(until)), Ok(14));
         assert_eq!(find(&segments, 10, Target::Revision(13)), Ok(13));
+    }
+
+    #[test]
+    fn what_an_earlier_program_called_in_step_while_it_caught_up_is_refused() {
+        let mut segments: Vec<Segment> = chain(&vec![vec![0, 0]; 7])
+            .into_iter()
+            .map(|(segment, _, _)| segment)
+            .collect();
+        // It was unavailable before the third; that one and the next two ended with an arrival, the sixth with a
+        // confirmation.
+        segments[2].header.continuous = false;
+        for at in 2..5 {
+            let end = segments[at].events[1].at;
+            segments[at].header.until = end;
+            segments[at + 1].header.since = end;
+        }
+        let refused = |time| {
+            let found = find(&segments, 10, Target::Time(time));
+            matches!(found, Err(Refusal::Uncertain { .. }))
+        };
+        let (since, until) = (segments[2].header.since, segments[5].header.until);
+        assert_eq!(find(&segments, 10, Target::Time(since)), Ok(14));
+        assert!((since + 1..until).all(refused));
+        assert_eq!(find(&segments, 10, Target::Time(until)), Ok(22));
+        let last = segments[6].events[0].at;
+        assert_eq!(find(&segments, 10, Target::Time(last)), Ok(23));
+        // The end of an archive that has not caught up is none that is known.
+        let end = segments[3].header.until;
+        let found = find(&segments[..4], 10, Target::Time(end));
+        assert!(matches!(found, Err(Refusal::Later { .. })), "{found:?}");
+        // One that began over an older backup has only this to say that it has caught up.
+        let first = &mut segments[0];
+        first.header.until = first.events[1].at;
+        let begun = (first.header.since, first.header.until);
+        segments[1].header.since = begun.1;
+        for time in [begun.0, begun.1, segments[1].events[0].at] {
+            let found = find(&segments, 10, Target::Time(time));
+            assert!(matches!(found, Err(Refusal::Uncertain { .. })), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn an_end_that_the_archive_had_passed_is_refused_and_both_revisions_are_named() {
+        let mut segments: Vec<Segment> = chain(&[vec![0, 0], vec![0, 0], vec![0]])
+            .into_iter()
+            .map(|(segment, _, _)| segment)
+            .collect();
+        for known in [5, 14, 15] {
+            assert_eq!(find(&segments, 10, Target::AtLeast(known)), Ok(15));
+        }
+        // The repository lists no newer one.
+        segments.pop();
+        let until = segments[1].header.until;
+        let refused = find(&segments, 10, Target::AtLeast(15)).expect_err("it is older");
+        let (through, known) = (14, 15);
+        assert_eq!(
+            refused,
+            Refusal::Shrunk {
+                through,
+                until,
+                known
+            }
+        );
+        let told = refused.to_string();
+        assert!(
+            told.contains("ends at revision 14") && told.contains("had revision 15"),
+            "{told}"
+        );
+        assert_eq!(find(&segments, 10, Target::AtLeast(14)), Ok(14));
     }
 
     #[test]

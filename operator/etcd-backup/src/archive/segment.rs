@@ -9,14 +9,20 @@ use sha2::{Digest, Sha256};
 
 use crate::digest::hexadecimal;
 
-/// Version of the format that this program writes, and the only one that it reads.
+/// Version of the format of a segment.
 pub const FORMAT: u32 = 1;
+/// Version of one that says what was changed last before it.
+pub const KNOWING: u32 = 2;
 /// The first bytes of a segment.
 pub const MAGIC: &[u8; 8] = b"etcd-arc";
 /// Largest header that is read, in bytes.
 const HEADER: usize = 16 * 1024;
+/// So many first bytes of a segment have its header.
+pub const BEGINNING: u64 = MAGIC.len() as u64 + 4 + HEADER as u64;
 /// Largest body that is written and read, in bytes: one revision of etcd may be large, and is never divided.
 pub const BODY: u64 = 256 * 1024 * 1024;
+/// So old may a confirmation be, in milliseconds, that vouches for the end of a segment with later events.
+pub const NEAR: i64 = 2000;
 /// Bytes of the hash at the end.
 const HASH: usize = 32;
 
@@ -37,7 +43,7 @@ pub enum NotASegment {
     Shape(&'static str, String),
     /// Written by a program of another version.
     #[error(
-        "its formatVersion is {0}, this program reads {FORMAT}: use the operator that wrote it, or a newer one"
+        "its formatVersion is {0}, this program reads {FORMAT} and {KNOWING}: use the operator that wrote it, or a newer one"
     )]
     Version(u64),
     /// Header and events do not agree.
@@ -89,6 +95,16 @@ pub struct Gap {
     pub why: String,
 }
 
+/// The changes of one revision, by their hashes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Changes {
+    /// The revision.
+    pub revision: i64,
+    /// The first 8 bytes of the SHA-256 of each change, hexadecimal.
+    pub hashes: Vec<String>,
+}
+
 /// What a segment says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -113,13 +129,17 @@ pub struct Header {
     pub body: u64,
     /// The time that the segment before it ended at, in milliseconds since 1970.
     pub since: i64,
-    /// Up to this time it has all that happened.
+    /// Up to this time it has all that happened, if it is later than the last event: then the member has said so.
+    /// Otherwise it is when that one arrived.
     pub until: i64,
     /// False when the archive was not in step meanwhile: times of events are then later than the events.
     pub continuous: bool,
     /// Revisions before `after` that are missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gap: Option<Gap>,
+    /// In a segment without events: the last changes before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<Changes>,
 }
 
 /// A segment.
@@ -142,6 +162,8 @@ pub struct Link {
     pub through: i64,
     /// Its time.
     pub until: i64,
+    /// What had happened by then is archived, as far as that is known.
+    pub confirmed: Option<i64>,
     /// Identifier of the etcd cluster, hexadecimal.
     pub cluster_id: String,
 }
@@ -154,7 +176,7 @@ impl Segment {
             let length = event.encoded_len();
             (length + prost::length_delimiter_len(length)) as u64
         };
-        header.format_version = FORMAT;
+        header.format_version = header.last.as_ref().map_or(FORMAT, |_| KNOWING);
         header.events = events.len() as u64;
         header.body = events.iter().map(length).sum();
         header.through = events.last().map_or(header.after, |event| event.revision);
@@ -217,7 +239,32 @@ impl Segment {
             hash,
             through: self.header.through,
             until: self.header.until,
+            confirmed: self.confirmed(),
             cluster_id: self.header.cluster_id.clone(),
+        }
+    }
+
+    /// The revision that an archive begins after whose first segment this is, and the first time that it knows.
+    #[must_use]
+    pub fn begins(&self) -> (i64, i64) {
+        let header = &self.header;
+        let known = header.sequence > 0 && header.continuous;
+        (
+            header.after,
+            if known { header.since } else { header.until },
+        )
+    }
+
+    /// What had happened by this time is archived up to its end; `None` where it was never confirmed.
+    #[must_use]
+    pub fn confirmed(&self) -> Option<i64> {
+        let (since, until) = (self.header.since, self.header.until);
+        let end = self.events.last().map_or(since, |event| event.at);
+        match until - end {
+            ..=0 => None,
+            // The word is older than the last event, and how old is not written down.
+            1 => Some(end - NEAR),
+            _ => Some(until),
         }
     }
 
@@ -265,6 +312,14 @@ impl Segment {
         if header.until < at || revision != header.through {
             return refuse(format!("it ends at revision {revision} and time {at}"));
         }
+        let knows = header.last.is_some();
+        if knows != (header.format_version == KNOWING) {
+            return refuse(format!("formatVersion {}", header.format_version));
+        }
+        let last = header.last.as_ref();
+        if last.is_some_and(|last| header.events > 0 || last.revision > header.after) {
+            return refuse("it has other last changes".to_owned());
+        }
         match &header.gap {
             Some(gap) if gap.after >= gap.until || gap.until != header.after => {
                 refuse(format!("gap of {} to {}", gap.after, gap.until))
@@ -272,6 +327,13 @@ impl Segment {
             _ => Ok(()),
         }
     }
+}
+
+/// Who wrote the segment that begins with these bytes; `None` where they do not tell, as of one that is encrypted.
+#[must_use]
+pub fn writer(beginning: &[u8]) -> Option<String> {
+    let (header, _) = read_header(beginning).ok()?;
+    Some(header.writer)
 }
 
 /// The header, and where the body begins.
@@ -296,7 +358,7 @@ fn read_header(bytes: &[u8]) -> Result<(Header, usize), NotASegment> {
     // The version first: a later format may have any other shape.
     let any: serde_json::Value = serde_json::from_slice(header).map_err(shape)?;
     let version = any["formatVersion"].as_u64().unwrap_or_default();
-    if version != u64::from(FORMAT) {
+    if ![FORMAT, KNOWING].map(u64::from).contains(&version) {
         return Err(NotASegment::Version(version));
     }
     let header: Header = serde_json::from_value(any).map_err(shape)?;
@@ -372,6 +434,7 @@ pub(crate) mod tests {
             until,
             continuous: true,
             gap: None,
+            last: None,
         }
     }
 
@@ -454,12 +517,49 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn last_changes_are_those_before_a_segment_without_any_and_have_a_version() {
+        let with = |change: &dyn Fn(&mut Segment)| {
+            let mut header = header(0, "", 4, (0, 9));
+            header.last = Some(Changes {
+                revision: 4,
+                hashes: vec!["00".into()],
+            });
+            let mut segment = Segment::new(header, Vec::new());
+            change(&mut segment);
+            segment.encode()
+        };
+        let bytes = with(&|_| ()).expect("a segment");
+        let (read, _, _) = Segment::decode(&bytes).expect("a segment");
+        assert_eq!(
+            (read.header.format_version, read.header.events),
+            (KNOWING, 0)
+        );
+        assert_eq!(read.header.last.expect("changes").revision, 4);
+        type Spoil = fn(&mut Segment);
+        let spoil: [Spoil; 4] = [
+            |s| s.header.format_version = FORMAT,
+            |s| s.header.last = None,
+            |s| s.header.last.as_mut().expect("changes").revision = 5,
+            |s| *s = Segment::new(s.header.clone(), vec![event(5, 1, 0)]),
+        ];
+        for spoil in spoil {
+            let told = with(&spoil);
+            assert!(
+                matches!(told, Err(NotASegment::Contradiction(_))),
+                "{told:?}"
+            );
+        }
+        let plain = Segment::new(header(0, "", 4, (0, 9)), Vec::new());
+        assert_eq!(plain.header.format_version, FORMAT, "as before");
+    }
+
+    #[test]
     fn a_later_format_is_refused_by_name() {
-        let text = br#"{"formatVersion":2,"other":1}"#;
+        let text = br#"{"formatVersion":3,"other":1}"#;
         let bytes = [MAGIC.as_slice(), &(text.len() as u32).to_be_bytes(), text].concat();
         assert_eq!(
             Segment::decode(&bytes).unwrap_err(),
-            NotASegment::Version(2)
+            NotASegment::Version(3)
         );
     }
 }

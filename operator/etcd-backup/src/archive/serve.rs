@@ -9,9 +9,9 @@ use axum::routing::get;
 use axum::{Json, Router};
 use kbagent_protocol::{ArchiveReport, PATH_ARCHIVE, PATH_HEALTHZ};
 use tokio::sync::watch::Receiver;
+use tokio::time::Instant;
 
 use super::standing::Standing;
-use super::write::now;
 use crate::error::Error;
 use crate::progress::listen;
 
@@ -35,11 +35,11 @@ pub async fn serve(
 }
 
 async fn json(State(standing): State<Receiver<Standing>>) -> Json<ArchiveReport> {
-    Json(report(&standing.borrow(), now()))
+    Json(report(&standing.borrow(), Instant::now()))
 }
 
 async fn metrics(State(standing): State<Receiver<Standing>>) -> impl IntoResponse {
-    let text = text(&standing.borrow(), now());
+    let text = text(&standing.borrow(), Instant::now());
     (
         [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
         text,
@@ -47,7 +47,7 @@ async fn metrics(State(standing): State<Receiver<Standing>>) -> impl IntoRespons
 }
 
 /// Pure: what the operator is told.
-fn report(standing: &Standing, now: i64) -> ArchiveReport {
+fn report(standing: &Standing, now: Instant) -> ArchiveReport {
     let short = |text: String| text.chars().take(TEXT).collect();
     let gap = standing.gap.as_ref();
     ArchiveReport {
@@ -66,16 +66,17 @@ fn report(standing: &Standing, now: i64) -> ArchiveReport {
         }),
         gap_until: gap.map(|gap| gap.until),
         failure: standing.failure.clone().map(short),
+        warning: standing.warning(),
     }
 }
 
 /// Pure: the same for Prometheus.
-fn text(standing: &Standing, now: i64) -> String {
+fn text(standing: &Standing, now: Instant) -> String {
     let all = [
         (
             "kb_etcd_archive_lag_seconds",
             "gauge",
-            "Seconds since the repository had all that the member had.",
+            "Seconds since the repository had all that the cluster had.",
             standing.lag(now) as f64 / 1000.0,
         ),
         (
@@ -99,7 +100,7 @@ fn text(standing: &Standing, now: i64) -> String {
         (
             "kb_etcd_archive_gap_revision",
             "gauge",
-            "Last revision of the last gap that this process has met; a full backup of a later one closes it.",
+            "Last revision of the last gap that is known; a full backup of a later one closes it.",
             standing.gap.as_ref().map_or(0, |gap| gap.until) as f64,
         ),
     ];
@@ -120,11 +121,13 @@ mod tests {
 
     #[test]
     fn lag_revision_gap_and_failure_are_told() {
+        let began = Instant::now();
+        let now = began + std::time::Duration::from_millis(500);
         let standing = Standing {
             begins: Some((5, 100)),
             through: 9,
             until: 2000,
-            in_step: 2000,
+            in_step: Some((began, 1000)),
             gap: Some(Gap {
                 after: 6,
                 until: 8,
@@ -133,11 +136,12 @@ mod tests {
             failure: Some("x".repeat(2000)),
             ..Standing::default()
         };
-        let told = report(&standing, 3500);
+        let told = report(&standing, now);
         assert_eq!((told.lag, told.through, told.gap_until), (1500, 9, Some(8)));
         assert_eq!(told.gap.as_deref(), Some("revisions 7 to 8: compacted"));
         assert_eq!(told.failure.map(|text| text.len()), Some(TEXT));
-        let text = text(&standing, 3500);
+        assert_eq!(told.warning, None);
+        let text = text(&standing, now);
         assert!(
             text.contains("\nkb_etcd_archive_lag_seconds 1.5\n"),
             "{text}"
@@ -145,6 +149,23 @@ mod tests {
         assert!(
             text.contains("\nkb_etcd_archive_gap_revision 8\n"),
             "{text}"
+        );
+    }
+
+    #[test]
+    fn an_archive_of_many_objects_warns_while_nothing_fails() {
+        let warning = |objects| {
+            let standing = Standing {
+                objects,
+                ..Standing::default()
+            };
+            report(&standing, Instant::now()).warning
+        };
+        assert_eq!(warning(249_999), None);
+        let told = warning(250_000).expect("a warning");
+        assert!(
+            told.contains("250000 objects") && told.contains("retentionPeriod"),
+            "{told}"
         );
     }
 

@@ -1,6 +1,11 @@
 //! Pure: where an archive stands, as its writer publishes it.
 
+use tokio::time::Instant;
+
 use super::segment::{Gap, Segment};
+
+/// An archive of so many objects warns: each start of its writer and each restore lists all of them.
+const MANY: usize = 250_000;
 
 /// Where an archive stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -11,8 +16,9 @@ pub struct Standing {
     pub through: i64,
     /// Its time, in milliseconds since 1970.
     pub until: i64,
-    /// When the repository last had all that the member had delivered, in milliseconds since 1970.
-    pub in_step: i64,
+    /// When the repository last had all that the cluster had, and how many milliseconds it was behind then already: by
+    /// a clock that is never set. Absent while that is not known.
+    pub in_step: Option<(Instant, i64)>,
     /// Newest revision that the member has said to have.
     pub newest: i64,
     /// Segments that this writer has stored.
@@ -21,6 +27,8 @@ pub struct Standing {
     pub bytes: u64,
     /// The last gap.
     pub gap: Option<Gap>,
+    /// Objects that the archive has.
+    pub objects: usize,
     /// Why it does not proceed, if it does not.
     pub failure: Option<String>,
 }
@@ -29,7 +37,7 @@ impl Standing {
     /// A segment is in the repository.
     pub fn stored(&mut self, segment: &Segment, bytes: usize) {
         let header = &segment.header;
-        self.begins.get_or_insert((header.after, header.since));
+        self.begins.get_or_insert_with(|| segment.begins());
         self.through = header.through;
         self.until = header.until;
         self.newest = self.newest.max(header.through);
@@ -41,9 +49,25 @@ impl Standing {
         }
     }
 
+    /// What will be a trouble later.
+    #[must_use]
+    pub fn warning(&self) -> Option<String> {
+        (self.objects >= MANY).then(|| {
+            format!(
+                "it has {} objects in the repository, and all of them are listed when its writer starts and when it is \
+                 restored: give this Backup a retentionPeriod, or a shorter one",
+                self.objects
+            )
+        })
+    }
+
     /// How far the repository is behind the cluster, in milliseconds.
     #[must_use]
-    pub fn lag(&self, now: i64) -> i64 {
-        (now - self.in_step).max(0)
+    pub fn lag(&self, now: Instant) -> i64 {
+        let Some((at, behind)) = self.in_step else {
+            return i64::MAX;
+        };
+        let passed = now.saturating_duration_since(at).as_millis();
+        behind.saturating_add(i64::try_from(passed).unwrap_or(i64::MAX))
     }
 }

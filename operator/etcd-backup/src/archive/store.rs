@@ -1,12 +1,15 @@
 //! An archive in its repository: appended to by one writer, merged, pruned, and read in order.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+use std::ops::Range;
 
 use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
 
-use super::name::{Object, cover};
-use super::segment::{BODY, Event, Link, Segment};
+use super::history::Last;
+use super::name::{Object, cover, is_mark, mark_name};
+use super::segment::{BODY, Gap, Link, Segment};
 use crate::error::Error;
 use crate::path::Folder;
 use crate::repository::Repository;
@@ -20,9 +23,14 @@ const SEALED: &[u8; 8] = b"etcd-ars";
 pub const MERGED: usize = 256;
 /// The newest of them stay by themselves, so that a writer that was stopped for a while still meets them.
 const APART: usize = 64;
-/// So many objects are looked at for the last change: a segment without any is written once a minute.
-const LOOKED: usize = 16;
-/// Largest object that segments are merged into, in bytes.
+/// So many objects are looked at for the last change, where the newest does not carry it on: a segment without any is
+/// written once a minute.
+const LOOKED: usize = 128;
+/// Objects that are read at a time.
+const AT_ONCE: usize = 32;
+/// So often an archive with a hole is listed until the hole is believed.
+const LISTED: u32 = 3;
+/// Largest object that several segments are merged into, in bytes.
 const LARGEST: u64 = 32 * 1024 * 1024;
 
 /// An archive.
@@ -40,6 +48,14 @@ pub struct Inventory {
     pub chain: VecDeque<(Object, u64)>,
     /// What others make superfluous.
     pub covered: Vec<Object>,
+}
+
+impl Inventory {
+    /// How many objects there are.
+    #[must_use]
+    pub fn objects(&self) -> usize {
+        self.chain.len() + self.covered.len()
+    }
 }
 
 impl Archive {
@@ -86,28 +102,56 @@ impl Archive {
         self.repository.fences(&self.folder, writer).await
     }
 
+    /// Notes that a Backup has written to it.
+    ///
+    /// # Errors
+    /// When the repository does not take that.
+    pub async fn mark(&self, backup_uid: &str) -> Result<(), Error> {
+        let content = Bytes::copy_from_slice(backup_uid.as_bytes());
+        let mark = self.folder.path().clone().join(mark_name(backup_uid));
+        self.repository.append(&mark, content).await
+    }
+
+    /// The objects that name Backups which have written to it.
+    ///
+    /// # Errors
+    /// When the repository does not answer.
+    pub async fn marks(&self) -> Result<Vec<Path>, Error> {
+        self.repository.list(&self.folder, is_mark).await
+    }
+
     /// What is there.
     ///
     /// # Errors
     /// When it cannot be listed, or a segment is missing in the middle.
     pub async fn inventory(&self) -> Result<Inventory, Error> {
-        let names = self.repository.names(&self.folder).await?;
-        let sizes: std::collections::HashMap<String, u64> = names.into_iter().collect();
-        let objects = sizes.keys().filter_map(|name| Object::read(name)).collect();
-        let (chain, covered) = cover(objects).map_err(|missing| Error::Archive {
-            object: self.path(&Object::segment(missing.0)),
-            why: format!(
-                "{missing}: something other than the operator has deleted it; begin another archive"
-            ),
-        })?;
-        let sized = |object: Object| {
-            let size = sizes.get(&object.name()).copied().unwrap_or_default();
-            (object, size)
-        };
-        Ok(Inventory {
-            chain: chain.into_iter().map(sized).collect(),
-            covered,
-        })
+        let mut listed = 1;
+        loop {
+            let names = self.repository.names(&self.folder).await?;
+            let sizes: HashMap<String, u64> = names.into_iter().collect();
+            let objects = sizes.keys().filter_map(|name| Object::read(name)).collect();
+            let missing = match cover(objects) {
+                Ok((chain, covered)) => {
+                    let sized = |object: Object| {
+                        let size = sizes.get(&object.name()).copied().unwrap_or_default();
+                        (object, size)
+                    };
+                    let chain = chain.into_iter().map(sized).collect();
+                    return Ok(Inventory { chain, covered });
+                }
+                Err(missing) => missing,
+            };
+            // A list is made page by page: segments may be merged between two of them.
+            if listed == LISTED {
+                return Err(Error::Archive {
+                    object: self.path(&Object::segment(missing.0)),
+                    why: format!(
+                        "{missing}: something other than the operator has deleted it; begin another archive"
+                    ),
+                });
+            }
+            listed += 1;
+        }
     }
 
     /// All segments of an object, with their hashes; they follow each other.
@@ -143,22 +187,62 @@ impl Archive {
         Ok(segments.pop().map(|(segment, hash)| segment.link(hash)))
     }
 
-    /// The last changes, of the newest segment that has any; it is looked for in few.
+    /// The last changes: the newest segment that has any, or carries them on, is looked for in few.
     ///
     /// # Errors
     /// When one cannot be read.
-    pub async fn newest(&self, inventory: &Inventory) -> Result<Vec<Event>, Error> {
+    pub async fn newest(&self, inventory: &Inventory) -> Result<Last, Error> {
         for (object, _) in inventory.chain.iter().rev().take(LOOKED) {
             let segments = self.read(object).await?;
-            let events = segments
-                .into_iter()
-                .rev()
-                .map(|(segment, _)| segment.events);
-            if let Some(events) = events.into_iter().find(|events| !events.is_empty()) {
-                return Ok(events);
+            let mut known = segments.iter().rev();
+            if let Some(last) = known.find_map(|(segment, _)| Last::of(segment)) {
+                return Ok(last);
             }
         }
-        Ok(Vec::new())
+        Ok(Last::default())
+    }
+
+    /// The newest gap, looked for in the newest objects, 32 MiB of them at most.
+    ///
+    /// # Errors
+    /// When one cannot be read.
+    pub async fn gap(&self, inventory: &Inventory) -> Result<Option<Gap>, Error> {
+        let mut bytes = 0;
+        let looked = inventory.chain.iter().rev().take(LOOKED);
+        let looked = looked.take_while(|(_, size)| {
+            bytes += size;
+            bytes <= LARGEST
+        });
+        let looked: Vec<Object> = looked.map(|(object, _)| object.clone()).collect();
+        let mut read = stream::iter(looked)
+            .map(|object| async move { self.read(&object).await })
+            .buffered(AT_ONCE);
+        while let Some(segments) = read.try_next().await? {
+            let mut gaps = segments.into_iter().rev();
+            if let Some(gap) = gaps.find_map(|(segment, _)| segment.header.gap) {
+                return Ok(Some(gap));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether a segment is there by itself.
+    ///
+    /// # Errors
+    /// When the repository does not answer.
+    pub async fn has(&self, sequence: u64) -> Result<bool, Error> {
+        let segment = self.path(&Object::segment(sequence));
+        Ok(self.repository.length(&segment).await?.is_some())
+    }
+
+    /// Number of the last segment that is there. Segments may be merged meanwhile.
+    ///
+    /// # Errors
+    /// When the repository does not answer.
+    pub async fn end(&self) -> Result<Option<u64>, Error> {
+        let names = self.repository.names(&self.folder).await?;
+        let objects = names.iter().filter_map(|(name, _)| Object::read(name));
+        Ok(objects.map(|object| object.last).max())
     }
 
     /// Writes the next segment.
@@ -188,15 +272,39 @@ impl Archive {
     /// # Errors
     /// When the repository fails; nothing is lost then.
     pub async fn merge(&self, inventory: &mut Inventory) -> Result<(), Error> {
-        for superfluous in std::mem::take(&mut inventory.covered) {
-            self.repository.delete(&self.path(&superfluous)).await?;
-        }
+        self.clear(inventory).await?;
         let Some(range) = ripe(inventory) else {
             return Ok(());
         };
+        let (all, begins) = self.joined(inventory, range.clone()).await?;
+        let mut merged = inventory.chain.range(range.clone());
+        let Some((first, _)) = merged.next() else {
+            return Ok(());
+        };
+        let object = Object {
+            first: first.first,
+            last: merged.next_back().map_or(first.last, |(last, _)| last.last),
+            begins,
+        };
+        let size = all.len() as u64;
+        self.repository.append(&self.path(&object), all).await?;
+        let merged: Vec<_> = inventory.chain.drain(range.clone()).collect();
+        inventory.chain.insert(range.start, (object, size));
+        // Before the first of them is deleted: what cannot be deleted now is not forgotten.
+        let superfluous = merged.into_iter().map(|(object, _)| object);
+        inventory.covered.extend(superfluous);
+        self.clear(inventory).await
+    }
+
+    /// The bytes of some objects of the chain, which follow each other, and what the first begins after.
+    async fn joined(
+        &self,
+        inventory: &Inventory,
+        range: Range<usize>,
+    ) -> Result<(Bytes, Option<(i64, i64)>), Error> {
         let (mut all, mut begins) = (Vec::new(), None);
         let mut link: Option<Link> = None;
-        for (object, _) in inventory.chain.range(range.clone()) {
+        for (object, _) in inventory.chain.range(range) {
             let bytes = self.bytes(object).await?;
             for (segment, hash) in self.decoded(object, &bytes)? {
                 let follows = link.as_ref().map_or(Ok(()), |link| segment.follows(link));
@@ -207,35 +315,21 @@ impl Archive {
                 begins.get_or_insert((segment.header.after, segment.header.since));
                 link = Some(segment.link(hash));
             }
-            all.extend_from_slice(&bytes);
+            all.push(bytes);
         }
-        let merged: Vec<_> = inventory.chain.drain(range.clone()).collect();
-        let (Some((first, _)), Some((last, _))) = (merged.first(), merged.last()) else {
-            return Ok(());
+        // A large one is not copied.
+        let all = match all.as_slice() {
+            [only] => only.clone(),
+            all => all.concat().into(),
         };
-        let object = Object {
-            first: first.first,
-            last: last.last,
-            begins,
-        };
-        let size = all.len() as u64;
-        let written = self
-            .repository
-            .append(&self.path(&object), all.into())
-            .await;
-        if let Err(error) = written {
-            merged
-                .into_iter()
-                .rev()
-                .for_each(|one| inventory.chain.insert(range.start, one));
-            return Err(error);
-        }
-        inventory.chain.insert(range.start, (object, size));
-        for (old, _) in merged {
-            if let Err(error) = self.repository.delete(&self.path(&old)).await {
-                inventory.covered.push(old);
-                return Err(error);
-            }
+        Ok((all, begins))
+    }
+
+    /// Deletes what others make superfluous; what is left is tried again the next time.
+    async fn clear(&self, inventory: &mut Inventory) -> Result<(), Error> {
+        while let Some(superfluous) = inventory.covered.last() {
+            self.repository.delete(&self.path(superfluous)).await?;
+            inventory.covered.pop();
         }
         Ok(())
     }
@@ -259,8 +353,9 @@ impl Archive {
     }
 
     /// Deletes what ended before a time, the oldest first, and never what is put over the full backup of revision
-    /// `base`. The last objects always stay. The revision and the time that the archive begins after now, when anything
-    /// was deleted.
+    /// `base`. The last objects always stay, and all do while there is anything superfluous: it would be left over
+    /// before the new beginning. The revision and the time that the archive begins after now, when anything was
+    /// deleted.
     ///
     /// # Errors
     /// When the repository fails.
@@ -270,6 +365,9 @@ impl Archive {
         before: i64,
         base: i64,
     ) -> Result<Option<(i64, i64)>, Error> {
+        if !inventory.covered.is_empty() {
+            return Ok(None);
+        }
         let mut begins = None;
         while let Some(next) =
             second(inventory).filter(|(after, since)| *since < before && *after <= base)
@@ -283,25 +381,6 @@ impl Archive {
         }
         Ok(begins)
     }
-
-    /// All segments in order, from one that begins no later than after `revision`.
-    #[must_use]
-    pub fn walk(&self, inventory: &Inventory, revision: i64) -> Walk<'_> {
-        let old =
-            |(object, _): &(Object, u64)| object.begins.is_some_and(|(after, _)| after <= revision);
-        let begin = inventory.chain.iter().rposition(old).unwrap_or_default();
-        let objects = inventory
-            .chain
-            .iter()
-            .skip(begin)
-            .map(|(object, _)| object.clone());
-        Walk {
-            archive: self,
-            objects: objects.collect(),
-            ready: VecDeque::new(),
-            link: None,
-        }
-    }
 }
 
 /// What an archive without its first object begins after; only merged objects go.
@@ -309,24 +388,26 @@ fn second(inventory: &Inventory) -> Option<(i64, i64)> {
     inventory.chain.get(1).and_then(|(object, _)| object.begins)
 }
 
-/// The segments that are merged next: at the first place where there are enough.
-fn ripe(inventory: &Inventory) -> Option<std::ops::Range<usize>> {
+/// The segments that are merged next: at the first place where there are enough. One that is too large to be joined
+/// with the next goes alone: it gets a name that says what it begins after, without which nothing before it could be
+/// deleted.
+fn ripe(inventory: &Inventory) -> Option<Range<usize>> {
     let chain = &inventory.chain;
     let begin = chain
         .iter()
-        .position(|(object, size)| object.begins.is_none() && *size < LARGEST / 4)?;
+        .position(|(object, _)| object.begins.is_none())?;
     if chain.len() < begin + MERGED + APART {
         return None;
     }
     let (mut end, mut bytes) = (begin, 0);
     for (object, size) in chain.range(begin..begin + MERGED) {
         bytes += size;
-        if object.begins.is_some() || bytes > LARGEST {
+        if object.begins.is_some() || (bytes > LARGEST && end > begin) {
             break;
         }
         end += 1;
     }
-    (end > begin + 1).then_some(begin..end)
+    Some(begin..end)
 }
 
 /// The segment at the beginning of `bytes`, how long it is, and its hash.
@@ -381,42 +462,33 @@ fn decode(
     Ok(segments)
 }
 
-/// Goes through an archive.
-#[derive(Debug)]
-pub struct Walk<'a> {
-    archive: &'a Archive,
-    objects: VecDeque<Object>,
-    ready: VecDeque<(Segment, String)>,
-    link: Option<Link>,
-}
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
 
-impl Walk<'_> {
-    /// The next segment, which follows the one before; `None` at the end.
-    ///
-    /// # Errors
-    /// When it cannot be read, or does not follow.
-    pub async fn next(&mut self) -> Result<Option<Segment>, Error> {
-        loop {
-            while let Some((segment, hash)) = self.ready.pop_front() {
-                let object = || self.archive.path(&Object::segment(segment.header.sequence));
-                if let Some(link) = &self.link {
-                    // Merged objects may overlap.
-                    if segment.header.sequence <= link.sequence {
-                        continue;
-                    }
-                    let follows = segment.follows(link);
-                    follows.map_err(|why| Error::Archive {
-                        object: object(),
-                        why,
-                    })?;
-                }
-                self.link = Some(segment.link(hash));
-                return Ok(Some(segment));
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn whatever_their_sizes_all_but_the_newest_get_a_name_that_says_where_they_begin(
+            large in prop::collection::vec((0_usize..700, 1_u64..40), 0..9), count in 0_usize..700,
+        ) {
+            let size = |at: usize| large.iter().find(|(known, _)| *known == at).map_or(1000, |(_, size)| size << 20);
+            let sized = |at: usize| (Object::segment(at as u64), size(at));
+            let mut inventory = Inventory { chain: (0..count).map(sized).collect(), covered: Vec::new() };
+            while let Some(range) = ripe(&inventory) {
+                let merged: Vec<_> = inventory.chain.drain(range.clone()).collect();
+                prop_assert!((1..=MERGED).contains(&merged.len()));
+                let bytes: u64 = merged.iter().map(|(_, size)| size).sum();
+                prop_assert!(bytes <= LARGEST || merged.len() == 1, "{bytes}");
+                prop_assert!(merged.iter().all(|(object, _)| object.begins.is_none()));
+                let object = Object { first: merged[0].0.first, last: merged[merged.len() - 1].0.last, begins: Some((1, 1)) };
+                inventory.chain.insert(range.start, (object, bytes));
             }
-            let Some(object) = self.objects.pop_front() else {
-                return Ok(None);
-            };
-            self.ready = self.archive.read(&object).await?.into();
+            let left = inventory.chain.iter().filter(|(object, _)| object.begins.is_none());
+            prop_assert!(left.count() < MERGED + APART);
+            let named = inventory.chain.iter().map(|(object, _)| object.begins.is_some());
+            prop_assert!(named.skip_while(|named| *named).all(|named| !named), "the newest are by themselves");
         }
     }
 }

@@ -5,15 +5,22 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
-use jiff::Timestamp;
+use futures::FutureExt;
+use futures::future::{BoxFuture, Fuse, FusedFuture};
 use tokio::sync::watch::Sender;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
-use super::collect::{Collector, Tail};
+use super::ask::{Asked, Asks};
+use super::clock::now;
+use super::collect::{Collector, Hole, Tail};
 use super::lease::Leases;
+use super::name::Object;
+use super::owner::{Owner, keep_former};
+use super::source::{Followed, Source};
 use super::standing::Standing;
-use super::store::{Archive, Inventory};
-use super::watch::{Message, Watch};
+use super::store::Archive;
+use super::tidy::{Shelf, Tidy};
+use super::watch::Message;
 use crate::error::Error;
 use crate::member::Member;
 
@@ -25,8 +32,6 @@ const SILENCE: Duration = Duration::from_secs(5);
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 /// So often a member may leave out revisions until they count as lost.
 const HOLES: u32 = 4;
-/// How long the revision of the newest full backup is believed.
-const BELIEVED: Duration = Duration::from_secs(600);
 /// After so long without a write another writer may have taken over: the repository is asked first.
 const STALE: Duration = Duration::from_secs(5);
 
@@ -41,6 +46,8 @@ pub struct Write {
     pub after: i64,
     /// Name of this writer: the pod's.
     pub writer: String,
+    /// UID of the Backup object that it writes for.
+    pub backup_uid: String,
     /// What is older is deleted.
     pub keep: Option<Duration>,
 }
@@ -63,19 +70,19 @@ impl From<Error> for End {
 struct Writer<'a> {
     archive: &'a Archive,
     collector: Collector,
-    inventory: Inventory,
     leases: Leases,
+    owner: Owner,
     standing: &'a Sender<Standing>,
-    keep: Option<Duration>,
-    base: Option<(i64, Instant)>,
+    tidy: Tidy,
+    /// Milliseconds since 1970.
+    clock: fn() -> i64,
+    /// When the member was asked for what it has confirmed last.
+    confirmed: Option<Instant>,
+    /// Since when something waits, and when the last segment was closed.
+    waits: Option<Instant>,
+    closed: Instant,
     wrote: Instant,
     holes: u32,
-}
-
-/// Milliseconds since 1970.
-#[must_use]
-pub fn now() -> i64 {
-    Timestamp::now().as_millisecond()
 }
 
 /// Writes until another writer takes over, or what is there cannot be continued.
@@ -146,6 +153,7 @@ async fn session<'a>(
         return Err(End::Never(Error::Settings(why)));
     }
     writer.collector.interrupted();
+    writer.count();
     // etcd would say nothing at all until it has come as far.
     let through = writer.collector.through();
     if status.revision < through {
@@ -155,33 +163,45 @@ async fn session<'a>(
         );
         return Err(End::Again(why));
     }
-    let mut watch = Watch::begin(&member, writer.collector.through()).await?;
-    let mut ask = interval(ASK);
-    ask.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut source = Followed::begin(member, through).await?;
+    follow(writer, &mut source).await
+}
+
+/// Takes what a member delivers, and asks it all the time whether that is all.
+async fn follow(writer: &mut Writer<'_>, source: &mut impl Source) -> Result<Infallible, End> {
+    let mut tick = interval(ASK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut heard = Instant::now();
+    let mut asks = Asks::default();
+    let (mut at, mut when) = writer.moment();
+    // A member that answers no reads must not hold up what it delivers.
+    let mut head: Fuse<BoxFuture<'static, Result<i64, Error>>> = Fuse::terminated();
     loop {
         let message = tokio::select! {
-            message = watch.next(heard + SILENCE) => {
+            message = source.next(heard + SILENCE) => {
                 heard = Instant::now();
                 message?
             }
-            _ = ask.tick() => {
-                watch.ask().await?;
+            revision = &mut head => {
+                match revision {
+                    Ok(revision) => {
+                        asks.push(Asked { revision, at, when });
+                        source.ask().await?;
+                    }
+                    Err(error) if heard > when => eprintln!("what is archived is not confirmed: {error}"),
+                    Err(error) => return Err(error.into()),
+                }
+                Message::Other
+            }
+            _ = tick.tick() => {
+                if head.is_terminated() {
+                    (at, when) = writer.moment();
+                    head = source.head().fuse();
+                }
                 Message::Other
             }
         };
-        if writer.collector.contradicts(&watch.before()) {
-            return Err(End::Never(Error::Settings(another_history(
-                writer.collector.through(),
-            ))));
-        }
-        writer.take(message).await?;
-        if writer.collector.is_due(now()) {
-            writer
-                .leases
-                .fill(&member, writer.collector.waiting())
-                .await;
-            writer.store().await?;
+        if writer.handle(source, message, &mut asks).await? {
             // That may have taken long.
             heard = Instant::now();
         }
@@ -203,12 +223,19 @@ impl<'a> Writer<'a> {
             Some((object, _)) => archive.read(object).await?.into_iter().next(),
             None => None,
         };
-        let begins = begins.map(|(segment, _)| (segment.header.after, segment.header.since));
+        if let Some((segment, _)) = &begins {
+            keep_former(archive, &settings.backup_uid, &segment.header.writer).await?;
+        }
+        let begins = begins.map(|(segment, _)| segment.begins());
+        let gap = archive.gap(&inventory).await?;
         standing.send_modify(|standing| {
             standing.begins = begins;
             standing.through = tail.as_ref().map_or(settings.after, |link| link.through);
             standing.until = tail.as_ref().map_or_else(now, |link| link.until);
-            standing.in_step = standing.until;
+            let behind = now().saturating_sub(standing.until).max(0);
+            standing.in_step = Some((Instant::now(), behind));
+            standing.gap = gap;
+            standing.objects = inventory.objects();
         });
         let tail = tail.map_or_else(
             || Tail::New {
@@ -219,34 +246,81 @@ impl<'a> Writer<'a> {
             Tail::Link,
         );
         let mut collector = Collector::new(&settings.writer, tail);
-        collector.remember(&archive.newest(&inventory).await?);
+        collector.remember(archive.newest(&inventory).await?);
+        let tidy = Tidy::start(Shelf {
+            archive: archive.clone(),
+            inventory,
+            cluster_id: collector.cluster_id().to_owned(),
+            keep: settings.keep,
+            standing: standing.clone(),
+        });
         Ok(Writer {
             archive,
             collector,
-            inventory,
             leases: Leases::default(),
+            owner: Owner::new(&settings.backup_uid),
             standing,
-            keep: settings.keep,
-            base: None,
+            tidy,
+            clock: now,
+            confirmed: None,
+            waits: None,
+            closed: Instant::now(),
             wrote: Instant::now(),
             holes: 0,
         })
     }
 
-    async fn take(&mut self, message: Message) -> Result<(), End> {
-        let now = now();
+    /// Now, as the archive counts time, and by a clock that is never set.
+    fn moment(&mut self) -> (i64, Instant) {
+        (self.collector.time((self.clock)()), Instant::now())
+    }
+
+    fn is_due(&self) -> bool {
+        let waited = self.waits.map(|at| at.elapsed()).unwrap_or_default();
+        self.collector.is_due(waited, self.closed.elapsed())
+    }
+
+    /// Counts from now on for how long something waits, if anything does.
+    fn count(&mut self) {
+        if self.collector.waiting().is_empty() {
+            self.waits = None;
+        } else {
+            self.waits.get_or_insert_with(Instant::now);
+        }
+    }
+
+    /// Takes a message, and stores a segment when one is due; whether it did.
+    async fn handle(
+        &mut self,
+        source: &mut impl Source,
+        message: Message,
+        asks: &mut Asks,
+    ) -> Result<bool, End> {
+        if self.collector.contradicts(&source.before()) {
+            let why = another_history(self.collector.through());
+            return Err(End::Never(Error::Settings(why)));
+        }
+        self.take(message, asks).await?;
+        let due = self.is_due();
+        if due {
+            source
+                .fill(&mut self.leases, self.collector.waiting())
+                .await;
+            self.store().await?;
+        }
+        Ok(due)
+    }
+
+    async fn take(&mut self, message: Message, asks: &mut Asks) -> Result<(), End> {
         let hole = match message {
             Message::Events(events) => {
+                let now = (self.clock)();
                 let mut events = events.into_iter();
-                events.find_map(|event| self.collector.event(event, now).err())
-            }
-            Message::Delivered(revision) => {
-                let hole = self.collector.confirm(revision, now).err();
-                if hole.is_none() {
-                    self.confirmed(revision, now);
-                }
+                let hole = events.find_map(|event| self.collector.event(event, now).err());
+                self.count();
                 hole
             }
+            Message::Delivered(revision) => self.delivered(revision, asks).err(),
             Message::Compacted(revision) => {
                 let why = "compacted in etcd before it was archived";
                 return self.skip(revision, why.to_owned()).await;
@@ -272,17 +346,27 @@ impl<'a> Writer<'a> {
         self.skip(hole.next - 1, why).await
     }
 
-    /// The member has delivered all; the repository has it, too, when nothing waits.
-    fn confirmed(&mut self, revision: i64, now: i64) {
+    /// The member has delivered all it has. Where that is what the cluster had when it was asked, and nothing waits,
+    /// the repository has it, too.
+    fn delivered(&mut self, revision: i64, asks: &mut Asks) -> Result<(), Hole> {
+        self.collector.reached(revision)?;
         self.holes = 0;
+        let Some(asked) = asks.answered(revision) else {
+            return Ok(());
+        };
+        if !self.collector.confirm(revision, asked.at)? {
+            return Ok(());
+        }
+        self.confirmed = Some(asked.when);
         let waits = !self.collector.waiting().is_empty();
         self.standing.send_modify(|standing| {
             standing.newest = standing.newest.max(revision);
             if !waits {
-                standing.in_step = now;
+                standing.in_step = Some((asked.when, 0));
                 standing.failure = None;
             }
         });
+        Ok(())
     }
 
     /// Records that revisions are lost, and has the watch begun again behind them.
@@ -300,9 +384,11 @@ impl<'a> Writer<'a> {
 
     /// Closes a segment and stores it, for as long as that takes: nothing is read from the member meanwhile.
     async fn store(&mut self) -> Result<(), Error> {
-        let (segment, bytes) = self.collector.close(now()).map_err(|error| {
+        let (segment, bytes) = self.collector.close((self.clock)()).map_err(|error| {
             Error::Settings(format!("the next segment cannot be written: {error}"))
         })?;
+        (self.closed, self.waits) = (Instant::now(), None);
+        self.count();
         let sequence = segment.header.sequence;
         // Once: what is tried again must be the same bytes.
         let bytes = self.archive.sealed(sequence, bytes)?;
@@ -319,70 +405,56 @@ impl<'a> Writer<'a> {
             wait = (wait * 2).min(RETRY.1);
         }
         self.wrote = Instant::now();
+        // Nothing waits only where the last that came was confirmed, or that the member had no more.
         let all = self.collector.waiting().is_empty();
+        let confirmed = self.confirmed.filter(|_| all);
         self.standing.send_modify(|standing| {
             standing.stored(&segment, size);
-            if all {
-                standing.in_step = segment.header.until;
+            if let Some(at) = confirmed {
+                standing.in_step = Some((at, 0));
             }
         });
-        self.inventory
-            .chain
-            .push_back((super::name::Object::segment(sequence), size as u64));
-        // Only space is at stake: it is tried again after the next segment.
-        if let Err(error) = self.tidy().await {
-            eprintln!("old segments are not merged or deleted yet: {error}");
-        }
+        self.tidy.stored((Object::segment(sequence), size as u64));
         Ok(())
     }
 
-    async fn append(&self, sequence: u64, bytes: &Bytes) -> Result<(), Error> {
-        if self.wrote.elapsed() > STALE {
-            let inventory = self.archive.inventory().await?;
-            let newest = inventory.chain.back().map(|(object, _)| object.last);
-            if newest.is_some_and(|newest| newest > sequence) {
-                let object = super::name::Object::segment(newest.unwrap_or_default());
-                return Err(Error::Fenced {
-                    object: self.archive.path(&object),
-                    by: "another writer".to_owned(),
-                });
-            }
-        }
-        self.archive.append(sequence, bytes.clone()).await
-    }
-
-    async fn tidy(&mut self) -> Result<(), Error> {
-        self.archive.merge(&mut self.inventory).await?;
-        let Some(keep) = self.keep else {
-            return Ok(());
-        };
-        let keep = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
-        let before = now().saturating_sub(keep);
-        if !Archive::is_prunable(&self.inventory, before) {
-            return Ok(());
-        }
-        let base = self.base().await?;
-        let pruned = self
-            .archive
-            .prune(&mut self.inventory, before, base)
-            .await?;
-        if let Some(begins) = pruned {
-            self.standing
-                .send_modify(|standing| standing.begins = Some(begins));
-        }
-        Ok(())
-    }
-
-    /// Revision of the newest full backup. Without one nothing is deleted: what is there may yet be all there is.
-    async fn base(&mut self) -> Result<i64, Error> {
-        if let Some((base, at)) = self.base
-            && at.elapsed() < BELIEVED
-        {
-            return Ok(base);
-        }
-        let base = self.archive.base(self.collector.cluster_id()).await?;
-        let base = base.unwrap_or(i64::MIN);
-        self.base = Some((base, Instant::now()));
-        Ok(base)
+    async fn append(&mut self, sequence: u64, bytes: &Bytes) -> Result<(), Error> {
+        self.follows(sequence).await?;
+        let segment = (sequence, bytes.clone());
+        self.owner.append(self.archive, segment).await
     }
 }
+
+impl Writer<'_> {
+    /// The repository ends just before a segment: no other writer has gone on, and what was stored is there. One that
+    /// begins again has the rest from etcd; a segment behind a hole would only be missed when it is restored.
+    async fn follows(&self, sequence: u64) -> Result<(), Error> {
+        let before = sequence.checked_sub(1);
+        let there = match before {
+            Some(before) => self.archive.has(before).await?,
+            None => true,
+        };
+        if there && self.wrote.elapsed() <= STALE {
+            return Ok(());
+        }
+        let newest = self.archive.end().await?;
+        if let Some(newest) = newest.filter(|newest| *newest > sequence) {
+            return Err(Error::Fenced {
+                object: self.archive.path(&Object::segment(newest)),
+                by: "another writer".to_owned(),
+            });
+        }
+        match before.filter(|before| newest.is_none_or(|newest| newest < *before)) {
+            None => Ok(()),
+            Some(lost) => Err(Error::Archive {
+                object: self.archive.path(&Object::segment(lost)),
+                why: "it was stored, and is not there any more: something other than the operator has deleted it, or has \
+                      set the repository back; the next writer continues after what is there"
+                    .to_owned(),
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

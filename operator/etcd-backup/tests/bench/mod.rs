@@ -6,6 +6,9 @@
     reason = "a bench that breaks has to stop the test"
 )]
 
+pub(crate) mod archives;
+pub(crate) mod troubled;
+
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
@@ -14,6 +17,7 @@ use etcd_backup::member::Member;
 use etcd_backup::pace::Pace;
 use etcd_backup::path::Folder;
 use etcd_backup::progress::Progress;
+use etcd_backup::restore::Restore;
 use etcd_backup::save::Save;
 use etcd_backup::utility::{NewMember, Ports, Programs, Server};
 use etcd_backup::verify::Bench;
@@ -110,5 +114,22 @@ pub(crate) fn new_member() -> NewMember {
         peer_url: "http://127.0.0.1:2380".into(),
         token: "new".into(),
         bump: true,
+    }
+}
+
+/// The restore of a full backup alone, for a new cluster.
+pub(crate) fn restoration(volume: &Path) -> Restore {
+    Restore {
+        folder: save(volume, "a").folder,
+        volume: volume.to_owned(),
+        data: "data".into(),
+        member: new_member(),
+        identity: ("identity.json".into(), "{\"cluster\":\"new\"}".into()),
+        programs: programs(),
+        keys: None,
+        sha256: String::new(),
+        replay: None,
+        admin: None,
+        ports: ports(),
     }
 }
