@@ -2,7 +2,7 @@
 //! becomes of it, in one line.
 
 use anyhow::bail;
-use etcd_operator_api::backup::{BackupPhase, BackupStage, BackupStatus};
+use etcd_operator_api::backup::{ArchiveGap, BackupPhase, BackupStage, BackupStatus};
 use etcd_operator_api::backup_policy::{ARCHIVE, DATAFILE};
 use etcd_operator_api::backup_repo::{BackupRepoPhase, DEFAULT};
 use etcd_operator_api::names::ComponentName;
@@ -22,7 +22,7 @@ pub(crate) struct Planned {
     pub(crate) notes: Vec<String>,
 }
 
-/// The Backup, without a name: the API server gives one.
+/// The Backup, with the beginning of its name: the rest is drawn when it is made.
 pub(crate) fn planned(
     seen: &Seen,
     stores: &Stores,
@@ -192,7 +192,9 @@ impl Followed for Backup {
         };
         let text = match phase {
             BackupPhase::New | BackupPhase::Failed => status.failure_reason,
-            BackupPhase::Running if self.spec.backup_method == ARCHIVE => Some(kept(&status)),
+            BackupPhase::Running if self.spec.backup_method == ARCHIVE => {
+                Some(missing(&status).unwrap_or_else(|| kept(&status)))
+            }
             BackupPhase::Running => progress(&status),
             BackupPhase::Completed => Some(done(&status)),
             BackupPhase::Deleting => None,
@@ -207,9 +209,13 @@ impl Followed for Backup {
     fn end(&self) -> Option<End> {
         match self.status.as_ref()?.phase? {
             BackupPhase::Completed => Some(End::Succeeded),
-            BackupPhase::Running if self.spec.backup_method == ARCHIVE => Some(End::Succeeded),
             BackupPhase::Failed | BackupPhase::Deleting => Some(End::Otherwise),
-            BackupPhase::New | BackupPhase::Running => None,
+            BackupPhase::New => None,
+            BackupPhase::Running => {
+                let status = self.status.as_ref()?;
+                let is_archive = self.spec.backup_method == ARCHIVE;
+                (is_archive && missing(status).is_none()).then_some(End::Succeeded)
+            }
         }
     }
 }
@@ -226,6 +232,17 @@ fn progress(status: &BackupStatus) -> Option<String> {
         Some(total) => format!("{stage}, {written} of {}", size(total)),
         None => format!("{stage}, {written}"),
     })
+}
+
+/// Why an archive whose pod runs cannot be restored to what happens now.
+fn missing(status: &BackupStatus) -> Option<String> {
+    let gap = |gap: &ArchiveGap| format!("there is a gap: {}", gap.reason);
+    let reason = status.failure_reason.clone();
+    let why = reason.or_else(|| status.gap.as_ref().map(gap));
+    match (why, &status.time_range) {
+        (None, None) => Some("no change is kept yet".to_owned()),
+        (why, _) => why,
+    }
 }
 
 fn kept(status: &BackupStatus) -> String {
@@ -307,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn a_backup_is_of_the_component_s_own_policy_and_named_by_the_server() {
+    fn a_backup_is_of_the_component_s_own_policy_and_has_the_beginning_of_a_name() {
         let made = planned(&seen(), &stores(), &asked("")).expect("a Backup");
         assert_eq!(made.notes, Vec::<String>::new());
         let object = serde_json::to_value(&made.backup).expect("JSON");
@@ -418,6 +435,7 @@ mod tests {
 
     #[test]
     fn each_step_is_told_until_the_end() {
+        let range = json!({ "start": "2026-01-01T00:00:00Z", "end": "2026-01-01T00:01:00Z" });
         let table = [
             ("datafile", json!({}), "not taken up yet", None),
             (
@@ -449,6 +467,30 @@ mod tests {
             (
                 "archive",
                 json!({ "phase": "Running" }),
+                "Running: no change is kept yet",
+                None,
+            ),
+            (
+                "archive",
+                json!({ "phase": "Running", "failureReason": "more than 10 s behind: no route" }),
+                "Running: more than 10 s behind: no route",
+                None,
+            ),
+            (
+                "archive",
+                json!({ "phase": "Running", "failureReason": "no route", "timeRange": range }),
+                "Running: no route",
+                None,
+            ),
+            (
+                "archive",
+                json!({ "phase": "Running", "gap": { "revision": 9, "reason": "3 to 9 were compacted" }, "timeRange": range }),
+                "Running: there is a gap: 3 to 9 were compacted",
+                None,
+            ),
+            (
+                "archive",
+                json!({ "phase": "Running", "timeRange": range }),
                 "Running: every change is kept until it is deleted",
                 Some(End::Succeeded),
             ),

@@ -5,7 +5,8 @@ use clap_complete::Shell;
 
 /// Exit codes, as `--help` shows them.
 const EXIT_CODES: &str = "Exit codes: 0 done; 1 not done, the error says why; 2 wrong usage; \
-3 what was made (OpsRequest, Backup) ended, but not well; 4 it was still under way when --timeout was over.";
+3 the OpsRequest or Backup ended without success, or was deleted; 4 it was still under way when --timeout was over, \
+or could not be followed any more.";
 
 /// Looks at etcd clusters, operates them, and explains what they wait for.
 #[derive(Parser)]
@@ -29,6 +30,8 @@ pub(crate) enum Command {
     Restart(Restart),
     /// Replaces members by new ones of the same name, which copy all data from the others.
     Rebuild(Rebuild),
+    /// Gives free pages of the members' databases back to their disks, one member at a time, the leader last.
+    Defrag(Defrag),
     /// Makes a Backup of the cluster, in the repository of its BackupPolicy.
     Backup(Backup),
     /// Log lines of the members.
@@ -116,6 +119,15 @@ pub(crate) struct Rebuild {
     /// Needed while all members are healthy: does it in every phase of the Cluster.
     #[arg(long)]
     pub(crate) force: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Defrag {
+    #[command(flatten)]
+    pub(crate) change: Change,
+    /// Pods of the members; all members when left out.
+    #[arg(num_args = 0..=7)]
+    pub(crate) pods: Vec<String>,
 }
 
 #[derive(Args)]
@@ -260,6 +272,17 @@ mod tests {
             "backup",
         ] {
             assert!(parsed(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_defragmentation_names_members_or_means_all() {
+        for (line, expected) in [("defrag db", 0), ("defrag db db-etcd-1 db-etcd-2", 2)] {
+            match parsed(line) {
+                Ok(Command::Defrag(defrag)) => assert_eq!(defrag.pods.len(), expected, "{line}"),
+                Ok(_) => panic!("{line}: another command"),
+                Err(error) => panic!("{line}: {error}"),
+            }
         }
     }
 

@@ -107,6 +107,7 @@ mod tests {
         assert_eq!(names("rebuild db --fo"), ["--force", ":4"]);
         assert_eq!(names("b"), ["backup", ":4"]);
         assert_eq!(names("backup db --method "), ["datafile", "archive", ":4"]);
+        assert_eq!(names("d"), ["defrag", ":4"]);
         assert_eq!(names("status "), [":4"]);
         assert!(names("").contains(&"explain".to_owned()));
         assert_eq!(answer(&[]).lines().last(), Some(":4"));

@@ -1,7 +1,10 @@
 //! PURE: which events are about a cluster, and their text.
 
+use etcd_operator_api::InstanceSet;
+use etcd_operator_api::names::claim;
 use k8s_openapi::api::core::v1::Event;
 use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
 
 use crate::table::{NONE, table};
 
@@ -12,7 +15,17 @@ pub(crate) struct Names {
     pub(crate) cluster: String,
     /// Of its InstanceSets, which are those of its Components and services too.
     pub(crate) sets: Vec<String>,
+    /// Of claims of these, without the numbers.
+    pub(crate) claims: Vec<String>,
     pub(crate) requests: Vec<String>,
+}
+
+/// Names of the claims of an InstanceSet, without the numbers.
+pub(crate) fn claims(set: &InstanceSet) -> Vec<String> {
+    let templates = set.spec.volume_claim_templates.iter();
+    templates
+        .map(|template| claim(&template.name, &set.name_any()))
+        .collect()
 }
 
 /// Whether an event is about the cluster. Pods and claims are known by their names, because they may be gone.
@@ -25,13 +38,8 @@ pub(crate) fn concerns(event: &Event, names: &Names) -> bool {
         "OpsRequest" => names.requests.iter().any(|request| request == name),
         "Pod" => without_number(name).is_some_and(is_set),
         "PersistentVolumeClaim" => {
-            let pods = without_number(name);
-            pods.is_some_and(|pods| {
-                names
-                    .sets
-                    .iter()
-                    .any(|set| pods.ends_with(&format!("-{set}")))
-            })
+            let known = |name: &str| names.claims.iter().any(|claim| claim == name);
+            without_number(name).is_some_and(known)
         }
         _ => is_set(name) || name.strip_suffix("-headless").is_some_and(is_set),
     }
@@ -102,6 +110,7 @@ mod tests {
         let names = Names {
             cluster: "db".to_owned(),
             sets: vec!["db-etcd".to_owned()],
+            claims: vec!["data-db-etcd".to_owned(), "wal-db-etcd".to_owned()],
             requests: vec!["r".to_owned()],
         };
         let told = |kind, name| concerns(&event(kind, name, "2026-01-01T00:00:00Z"), &names);
@@ -112,6 +121,7 @@ mod tests {
             ("Service", "db-etcd-headless"),
             ("Pod", "db-etcd-12"),
             ("PersistentVolumeClaim", "data-db-etcd-0"),
+            ("PersistentVolumeClaim", "wal-db-etcd-12"),
             ("OpsRequest", "r"),
         ] {
             assert!(told(kind, name), "{kind}/{name}");
@@ -123,11 +133,22 @@ mod tests {
             ("Pod", "db-etcd-"),
             ("Pod", "my-db-etcd-0"),
             ("PersistentVolumeClaim", "data-db2-etcd-0"),
+            // Of the cluster `my-db`.
+            ("PersistentVolumeClaim", "data-my-db-etcd-0"),
+            ("PersistentVolumeClaim", "data-db-etcd"),
             ("OpsRequest", "s"),
             ("Node", "n1"),
         ] {
             assert!(!told(kind, name), "{kind}/{name}");
         }
+    }
+
+    #[test]
+    fn claims_are_those_of_the_set_s_templates() {
+        let set = json!({ "metadata": { "name": "db-etcd" }, "spec": { "replicas": 1, "selector": {}, "template": {},
+            "volumeClaimTemplates": [{ "name": "data" }, { "name": "wal" }] } });
+        let set: InstanceSet = serde_json::from_value(set).expect("a set");
+        assert_eq!(claims(&set), ["data-db-etcd", "wal-db-etcd"]);
     }
 
     #[test]

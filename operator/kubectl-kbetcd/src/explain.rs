@@ -11,10 +11,11 @@ use crate::model::{Report, report};
 use crate::reasons::{Explained, explained};
 
 /// Conditions that are bad when they hold; the others are bad when they do not.
-const BAD_WHEN_TRUE: [ConditionType; 6] = [
+const BAD_WHEN_TRUE: [ConditionType; 7] = [
     ConditionType::Terminating,
     ConditionType::InstanceFailure,
     ConditionType::InstanceUpdateRestricted,
+    ConditionType::StorageClassAssumed,
     ConditionType::AlarmRaised,
     ConditionType::UpdateHeld,
     ConditionType::Unprotected,
@@ -221,14 +222,18 @@ mod tests {
     #[test]
     fn a_reason_to_wait_comes_with_what_the_document_says_of_it() {
         let text = text(&explanation(&seen()));
-        let expected = "\
+        let row = explained(&["CatchingUp"]).expect("a row of the document");
+        let expected = format!(
+            "\
 cluster db: Updating
 
 InstanceSet/db-etcd: CatchingUp
   says:   db-etcd-1 has applied 100 of 120
-  means:  a learner copies the data
-  do:     nothing
-";
+  means:  {}
+  do:     {}
+",
+            row.meaning, row.remedy
+        );
         assert_eq!(text, expected);
     }
 

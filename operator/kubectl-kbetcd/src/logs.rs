@@ -43,7 +43,11 @@ pub(crate) async fn logs(
             String::new()
         };
         match api.log_stream(&name, &params).await {
-            Ok(reader) => streams.push(lines(reader, head).boxed()),
+            Ok(reader) => {
+                let broken = format!("the logs of {name} have broken off");
+                let lines = lines(reader, head).map(move |line| line.context(broken.clone()));
+                streams.push(lines.boxed());
+            }
             // A member that has not started yet must not hide the logs of the others.
             Err(error) if prefixed => out::note(&format!("{name}: no logs: {}", plain(&error))),
             Err(error) => return Err(failed(&format!("read logs of {name}"), &error)),
@@ -54,19 +58,42 @@ pub(crate) async fn logs(
             "no pod gave logs: kubectl describe pod, or --previous for a container that has ended"
         );
     }
-    let mut lines = match params.follow {
+    let any = told(streams, params.follow, |line| Ok(out::say(line)?)).await?;
+    if !any {
+        out::note("no lines: the container has not started, or wrote nothing in that time");
+    }
+    Ok(())
+}
+
+/// Tells the lines of all, as they come when they are followed; whether there were any. One that breaks off does not
+/// end the others.
+async fn told(
+    streams: Vec<BoxStream<'_, anyhow::Result<String>>>,
+    follow: bool,
+    mut say: impl FnMut(&str) -> anyhow::Result<()>,
+) -> anyhow::Result<bool> {
+    let mut left = streams.len();
+    let mut lines = match follow {
         true => stream::select_all(streams).boxed(),
         false => stream::iter(streams).flatten().boxed(),
     };
     let mut any = false;
     while let Some(line) = lines.next().await {
-        out::say(&line?)?;
-        any = true;
+        match line {
+            Ok(line) => {
+                say(&line)?;
+                any = true;
+            }
+            Err(error) => {
+                left -= 1;
+                if left == 0 {
+                    return Err(error);
+                }
+                out::note(&format!("{error:#}"));
+            }
+        }
     }
-    if !any {
-        out::note("no lines: the container has not started, or wrote nothing in that time");
-    }
-    Ok(())
+    Ok(any)
 }
 
 /// Names of the pods that are meant.
@@ -155,6 +182,38 @@ mod tests {
         let long = vec![b'x'; LONGEST * 2 + 1];
         let sizes: Vec<usize> = split(&long).iter().map(String::len).collect();
         assert_eq!(sizes, [LONGEST + 3, LONGEST + 3, 1 + 3]);
+    }
+
+    #[test]
+    fn logs_that_break_off_do_not_end_the_others() {
+        let of = |lines: &[Option<&str>]| -> BoxStream<'static, anyhow::Result<String>> {
+            let lines = lines.iter().map(|line| match line {
+                Some(line) => Ok((*line).to_owned()),
+                None => Err(anyhow::anyhow!("the connection is gone")),
+            });
+            stream::iter(lines.collect::<Vec<_>>()).boxed()
+        };
+        for follow in [true, false] {
+            let mut seen = Vec::new();
+            let say = |line: &str| {
+                seen.push(line.to_owned());
+                Ok(())
+            };
+            let broken = of(&[Some("a1"), None]);
+            let whole = of(&[Some("b1"), Some("b2"), Some("b3")]);
+            let any = block_on(told(vec![broken, whole], follow, say)).expect("lines");
+            seen.sort();
+            assert!(any);
+            assert_eq!(seen, ["a1", "b1", "b2", "b3"], "follow: {follow}");
+            let none = block_on(told(vec![of(&[None]), of(&[None])], follow, |_| Ok(())));
+            assert_eq!(
+                none.expect_err("all have").to_string(),
+                "the connection is gone"
+            );
+            let closed = |_: &str| anyhow::bail!("the reader has gone");
+            let lines = vec![of(&[Some("a1")]), of(&[Some("b1")])];
+            assert!(block_on(told(lines, follow, closed)).is_err());
+        }
     }
 
     #[test]

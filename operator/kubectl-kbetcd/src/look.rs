@@ -1,6 +1,7 @@
 //! IO in: everything that one look shows.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use anyhow::bail;
 use etcd_operator_api::{
@@ -13,12 +14,16 @@ use kbagent_protocol::{MemberView, PATH_MEMBER, PORT};
 use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt};
 use serde::de::DeserializeOwned;
+use tokio::time::timeout;
 
 use crate::failed::{failed, plain};
 
 /// Objects of one answer, and answers of one list: what is more is not read, and that is said.
 const PAGE: u32 = 500;
 const PAGES: usize = 20;
+
+/// Longest that a member is waited for: one that hangs must not hide the others.
+const ANSWER: Duration = Duration::from_secs(3);
 
 /// One look at a cluster.
 #[derive(Clone, Debug, Default)]
@@ -207,6 +212,28 @@ async fn member(client: &Client, namespace: &str, pod: &str) -> Result<MemberVie
     let request = kube::core::Request::new(pods)
         .get_subresource(&path, &format!("{pod}:{PORT}"))
         .map_err(|error| error.to_string())?;
-    let answer = client.request(request).await;
-    answer.map_err(|error| plain(&error))
+    match timeout(ANSWER, client.request(request)).await {
+        Ok(answer) => answer.map_err(|error| plain(&error)),
+        Err(_) => Err(format!("no answer in {} s", ANSWER.as_secs())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::client::Body;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_member_that_does_not_answer_is_told_as_silent() {
+        let hangs = |_: http::Request<Body>| std::future::pending::<Answered>();
+        let client = Client::new(tower::service_fn(hangs), "ns");
+        let begin = Instant::now();
+        let silence = member(&client, "ns", "db-etcd-0").await;
+        assert_eq!(silence.expect_err("no view"), "no answer in 3 s");
+        assert!(begin.elapsed() <= ANSWER * 2, "{:?}", begin.elapsed());
+    }
+
+    type Answered = Result<http::Response<Body>, tower::BoxError>;
 }

@@ -2,7 +2,7 @@
 //!
 //! `look` reads, `model` (pure) says what there is to say, `view`, `top` and `explain` (pure) draw it. A verb that
 //! changes something makes an OpsRequest (`request`, pure) or a Backup (`backup`, pure) and follows it: the operator
-//! does the work, with its checks.
+//! does the work, with its checks. What the API server is too busy for is asked again (`retry`).
 //! Members are asked through the API server, so nothing of the cluster need be reachable.
 
 mod backup;
@@ -11,6 +11,8 @@ mod complete;
 mod events;
 mod explain;
 mod failed;
+#[cfg(test)]
+mod fake_api;
 mod follow;
 mod logs;
 mod look;
@@ -18,6 +20,7 @@ mod model;
 mod out;
 mod reasons;
 mod request;
+mod retry;
 mod table;
 #[cfg(test)]
 mod test_support;
@@ -63,7 +66,8 @@ fn main() -> ExitCode {
     ended(runtime.and_then(|runtime| runtime.block_on(run(command))))
 }
 
-/// A closed pipe, as of `| head`, is no failure.
+/// A closed pipe, as of `| head`, is no failure of what only reads. What changes something has its code whether it is
+/// read or not.
 fn ended(result: anyhow::Result<ExitCode>) -> ExitCode {
     match result {
         Ok(code) => code,
@@ -100,6 +104,9 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
             let (pods, force) = (asked.pods, asked.force);
             return Box::pin(change(&asked.change, &Verb::Rebuild { pods, force })).await;
         }
+        Command::Defrag(asked) => {
+            return Box::pin(change(&asked.change, &Verb::Defrag { pods: asked.pods })).await;
+        }
         Command::Backup(asked) => return Box::pin(back_up(&asked)).await,
         Command::Logs(asked) => logs(asked).await?,
         Command::Events(asked) => events(&asked).await?,
@@ -125,17 +132,15 @@ async fn client(target: &ClusterArgs) -> anyhow::Result<(Client, String)> {
         context: target.context.clone(),
         ..KubeConfigOptions::default()
     };
-    let mut config = Config::from_kubeconfig(&options).await.map_err(|error| {
+    let config = Config::from_kubeconfig(&options).await.map_err(|error| {
         let hint = "KUBECONFIG names the file; kubectl config get-contexts lists contexts";
         anyhow::anyhow!("failed to read the kubeconfig: {error}: {hint}")
     })?;
-    // An agent that policies keep the API server from is a 503, which would be tried again for minutes.
-    config.default_retry = false;
     let namespace = target
         .namespace
         .clone()
         .unwrap_or_else(|| config.default_namespace.clone());
-    let client = Client::try_from(config)
+    let client = retry::client(config)
         .map_err(|error| failed::failed("make a client from the kubeconfig", &error))?;
     Ok((client, namespace))
 }
@@ -188,16 +193,16 @@ async fn made<K: Followed>(
         out::step(
             output,
             &format!("{kind} {name} made; it is not followed: {describe}"),
-        )?;
+        );
         out::object(output, &object)?;
         return Ok(ExitCode::SUCCESS);
     }
     out::step(
         output,
         &format!("{kind} {name} made; it continues when this command is interrupted"),
-    )?;
+    );
     let limit = Duration::from_secs(change.timeout.into());
-    let (end, last) = follow::follow(api, object, limit, output).await?;
+    let (end, last) = follow::follow(api, object, limit, output).await;
     out::object(output, &last)?;
     match end {
         End::Succeeded => Ok(ExitCode::SUCCESS),
@@ -212,6 +217,18 @@ async fn made<K: Followed>(
             let limit = change.timeout;
             out::note(&format!("still under way after {limit} s: {describe}"));
             Ok(ExitCode::from(4))
+        }
+        End::Unseen(why) => {
+            out::note(&format!(
+                "{why}; {kind} {name} is made and continues: {describe}"
+            ));
+            Ok(ExitCode::from(4))
+        }
+        End::Deleted => {
+            out::note(&format!(
+                "{kind} {name} was deleted: what it has begun is not taken back"
+            ));
+            Ok(ExitCode::from(3))
         }
     }
 }
@@ -252,6 +269,7 @@ async fn events(asked: &cli::Events) -> anyhow::Result<()> {
     let names = events::Names {
         cluster: name.clone(),
         sets: sets.iter().map(ResourceExt::name_any).collect(),
+        claims: sets.iter().flat_map(events::claims).collect(),
         requests: requests.iter().map(ResourceExt::name_any).collect(),
     };
     events.retain(|event| events::concerns(event, &names));

@@ -28,14 +28,18 @@ pub(crate) fn say(text: &str) -> io::Result<()> {
     stdout.flush()
 }
 
-/// What has come of something that was made: beside the output where that is for programs.
-pub(crate) fn step(output: Output, text: &str) -> io::Result<()> {
-    match output {
-        Output::Text => say(&format!("{text}\n")),
+/// What has come of something that was made: beside the output where that is for programs. What is made continues
+/// whether it is told or not, so nothing ends by it.
+pub(crate) fn step(output: Output, text: &str) {
+    let told = match output {
+        Output::Text => unless_closed(say(&format!("{text}\n"))),
         Output::Json => {
             note(text);
             Ok(())
         }
+    };
+    if let Err(error) = told {
+        note(&format!("{text} (standard output fails: {error})"));
     }
 }
 
@@ -43,9 +47,17 @@ pub(crate) fn step(output: Output, text: &str) -> io::Result<()> {
 pub(crate) fn object<T: Serialize>(output: Output, object: &T) -> anyhow::Result<()> {
     if output == Output::Json {
         let text = serde_json::to_string_pretty(object).context("failed to write JSON")?;
-        say(&format!("{text}\n"))?;
+        unless_closed(say(&format!("{text}\n")))?;
     }
     Ok(())
+}
+
+/// A closed pipe, as of `| head`, is no failure.
+fn unless_closed(written: io::Result<()>) -> io::Result<()> {
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
 }
 
 /// A note beside the output: a line of standard error. Where that is closed there is no place to complain.

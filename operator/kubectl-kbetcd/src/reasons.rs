@@ -98,6 +98,7 @@ mod tests {
             T::Reconciled,
             T::Quorate,
             T::ClusterIdConsistent,
+            T::StorageClassAssumed,
             T::AlarmRaised,
             T::UpdateHeld,
             T::CertificatesValid,

@@ -1,7 +1,11 @@
 //! PURE: a verb and one look -> the OpsRequest for it, or why there is none.
 
 use anyhow::bail;
-use etcd_operator_api::ops_request::{ComponentOps, Rebuild, RebuildInstance, Switchover};
+use etcd_operator_api::defragmentation::{DEFRAGMENTATION, INSTANCES};
+use etcd_operator_api::ops_request::{
+    ComponentOps, CustomOps, CustomOpsComponent, CustomParameter, Rebuild, RebuildInstance,
+    Switchover,
+};
 use etcd_operator_api::{InstanceSet, OpsRequest, OpsRequestSpec, OpsType, labels};
 use kbagent_protocol::Role;
 use kube::ResourceExt;
@@ -19,9 +23,10 @@ pub(crate) enum Verb {
     Switchover { to: Option<String> },
     Restart,
     Rebuild { pods: Vec<String>, force: bool },
+    Defrag { pods: Vec<String> },
 }
 
-/// The request, without a name: the API server gives one.
+/// The request, with the beginning of its name: the rest is drawn when it is made.
 pub(crate) fn request(
     seen: &Seen,
     component: Option<&str>,
@@ -71,13 +76,37 @@ pub(crate) fn request(
                 ..Rebuild::default()
             }];
         }
+        Verb::Defrag { pods } => {
+            fit(seen, set, pods)?;
+            spec.kind = OpsType::Custom;
+            spec.custom = Some(defragmentation(component_name, pods));
+        }
     }
     let mut request = OpsRequest::new("", spec);
     request.metadata.name = None;
-    let kind = format!("{:?}", request.spec.kind).to_lowercase();
+    let kind = match verb {
+        Verb::Defrag { .. } => "defrag".to_owned(),
+        _ => format!("{:?}", request.spec.kind).to_lowercase(),
+    };
     request.metadata.generate_name = Some(format!("{}-{kind}-", seen.cluster.name_any()));
     request.metadata.namespace = seen.cluster.namespace();
     Ok(request)
+}
+
+/// KubeBlocks' operation, of these members or of all.
+fn defragmentation(component_name: String, pods: &[String]) -> CustomOps {
+    let named = CustomParameter {
+        name: INSTANCES.to_owned(),
+        value: pods.join(","),
+    };
+    CustomOps {
+        ops_definition_name: DEFRAGMENTATION.to_owned(),
+        components: vec![CustomOpsComponent {
+            component_name,
+            parameters: Vec::from_iter((!pods.is_empty()).then_some(named)),
+        }],
+        ..CustomOps::default()
+    }
 }
 
 /// The component that is meant: the one of that name, or the only one.
@@ -220,7 +249,29 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_named_by_the_server_and_not_kept_forever() {
+    fn a_defragmentation_has_kubeblocks_shape_and_names_members_only_when_told_to() {
+        let verb = |pods: &[&str]| Verb::Defrag {
+            pods: pods.iter().map(|pod| (*pod).to_owned()).collect(),
+        };
+        let all = spec(&seen(), None, &verb(&[]));
+        let expected = json!({ "opsDefinitionName": "etcd-defragmentation", "components": [{ "componentName": "etcd" }] });
+        assert_eq!(
+            (&all["type"], &all["custom"]),
+            (&json!("Custom"), &expected)
+        );
+        let two = spec(&seen(), None, &verb(&["db-etcd-2", "db-etcd-0"]));
+        let named = json!([{ "name": "instances", "value": "db-etcd-2,db-etcd-0" }]);
+        assert_eq!(two["custom"]["components"][0]["parameters"], named);
+        let made = request(&seen(), None, &verb(&[])).expect("a request");
+        assert_eq!(made.metadata.generate_name.as_deref(), Some("db-defrag-"));
+        let text = refusal(&seen(), None, &verb(&["db-etcd-9"]));
+        assert!(text.contains("db-etcd-9 holds no member"), "{text}");
+        let text = refusal(&seen(), None, &verb(&["db-etcd-1", "db-etcd-1"]));
+        assert!(text.contains("named twice"), "{text}");
+    }
+
+    #[test]
+    fn a_request_has_the_beginning_of_a_name_and_is_not_kept_forever() {
         let made = request(&seen(), None, &Verb::Restart).expect("a request");
         let metadata = serde_json::to_value(&made.metadata).expect("JSON");
         assert_eq!(

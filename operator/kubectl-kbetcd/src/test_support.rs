@@ -1,10 +1,12 @@
-//! A look at a cluster for tests: three members, of which one lags and one has no pod.
+//! For tests: a look at a cluster of three members, of which one lags and one has no pod, and an API server.
 
 use etcd_operator_api::{OpsRequest, labels};
 use k8s_openapi::api::core::v1::Pod;
 use kbagent_protocol::{EtcdState, Id, MemberStatus, MemberView};
-use serde_json::json;
+use kube::Config;
+use serde_json::{Value, json};
 
+use crate::fake_api::{Answer, Asked, serve};
 use crate::look::Seen;
 
 fn pod(n: u32) -> Pod {
@@ -91,9 +93,19 @@ pub(crate) fn seen() -> Seen {
 }
 
 /// An OpsRequest `r` with this status.
-pub(crate) fn ops(status: &serde_json::Value) -> OpsRequest {
+pub(crate) fn ops(status: &Value) -> OpsRequest {
     serde_json::from_value(json!({ "metadata": { "name": "r", "namespace": "ns" },
         "spec": { "clusterName": "db", "type": "Restart", "restart": [{ "componentName": "etcd" }] },
         "status": status }))
     .expect("a request")
+}
+
+/// An API server as [`serve`] makes one.
+pub(crate) fn server(
+    answer: impl FnMut(&str, &Value) -> Answer + Send + 'static,
+) -> (Config, Asked) {
+    // The one TLS provider of the workspace; another call would only have chosen the same.
+    let _chosen = rustls::crypto::ring::default_provider().install_default();
+    let (url, asked) = serve(answer);
+    (Config::new(url.parse().expect("a URL")), asked)
 }

@@ -93,9 +93,9 @@ mod tests {
     fn sizes_are_told_with_their_share_of_the_quota() {
         let text = text(&rows(&report(&seen())));
         let expected = "\
-POD        ROLE      TERM  INDEX  LAG  DB      IN USE  QUOTA   FULL  UNDER WAY
-db-etcd-0  leader    3     120    0    24 KiB  8 KiB   48 KiB  50%   -
-db-etcd-1  follower  3     100    20   24 KiB  8 KiB   48 KiB  50%   -
+POD        ROLE      TERM  INDEX  LAG  DB        IN USE   QUOTA     FULL  UNDER WAY
+db-etcd-0  leader    3     120    0    24.4 KiB  8.7 KiB  48.8 KiB  50%   -
+db-etcd-1  follower  3     100    20   24.4 KiB  8.7 KiB  48.8 KiB  50%   -
 ";
         assert_eq!(text, expected);
     }

@@ -147,9 +147,9 @@ cluster db: Updating
 
 db-etcd: 3 of 3 ready, 3 voters (quorum 2), etcd cluster 7
 service db-etcd leads to db-etcd-0
-POD        READY  ROLE      MEMBER  TERM  LAG  DB      QUOTA   VERSION  ALARMS   NODE  CLAIM
-db-etcd-0  yes    leader    10      3     0    24 KiB  48 KiB  3.6.16   -        n0    data-db-etcd-0 Bound 1Gi
-db-etcd-1  yes    follower  11      3     20   24 KiB  48 KiB  3.6.16   NOSPACE  n1    data-db-etcd-1 (gone)
+POD        READY  ROLE      MEMBER  TERM  LAG  DB        QUOTA     VERSION  ALARMS   NODE  CLAIM
+db-etcd-0  yes    leader    10      3     0    24.4 KiB  48.8 KiB  3.6.16   -        n0    data-db-etcd-0 Bound 1Gi
+db-etcd-1  yes    follower  11      3     20   24.4 KiB  48.8 KiB  3.6.16   NOSPACE  n1    data-db-etcd-1 (gone)
   member 12 (db-etcd-2) has no pod
 waiting on: CatchingUp: db-etcd-1 has applied 100 of 120
 ";
