@@ -19,14 +19,14 @@ use self::form::JSON;
 use crate::error::{ReadError, believed};
 use crate::record::{Nanos, Record};
 
-/// What every binary history begins with. No JSON does.
+/// The first eight bytes of every binary history. No JSON text begins with them.
 pub const MAGIC: [u8; 8] = *b"\x89etcdh\r\n";
-/// Version of the binary form.
+/// Version of the binary form that is written, and the only one that is read. It follows [`MAGIC`].
 pub const VERSION: u64 = 1;
 /// Longest body of a frame: the key space of a long run, as JSON.
 const FRAME_MAX: u64 = 256 << 20;
 
-/// Writes a binary history, record by record.
+/// Writes a binary history, record by record. [`Self::finish`] flushes what was written.
 #[derive(Debug)]
 pub struct BinaryWriter<W> {
     out: W,
@@ -78,7 +78,7 @@ impl<W: Write> BinaryWriter<W> {
         self.out.write_all(&self.body)
     }
 
-    /// Flushes, and gives the writer back.
+    /// Flushes the writer and returns it.
     ///
     /// # Errors
     /// The writer's.
@@ -97,6 +97,7 @@ pub struct BinaryReader<R> {
     words: words::Read,
     record: usize,
     ended: bool,
+    cut_off: bool,
 }
 
 impl<R: BufRead> BinaryReader<R> {
@@ -113,9 +114,9 @@ impl<R: BufRead> BinaryReader<R> {
         }
         let version = length(&mut from).map_err(broken)?;
         match version {
-            Some(VERSION) => {}
-            Some(version) => return Err(ReadError::BinaryVersion { version }),
-            None => return Err(misfit(0, "it ends before its version")),
+            Length::Is(VERSION) => {}
+            Length::Is(version) => return Err(ReadError::BinaryVersion { version }),
+            Length::End | Length::CutOff => return Err(misfit(0, "it ends before its version")),
         }
         Ok(Self {
             from,
@@ -124,14 +125,25 @@ impl<R: BufRead> BinaryReader<R> {
             words: words::Read::default(),
             record: 0,
             ended: false,
+            cut_off: false,
         })
+    }
+
+    /// True once the end of the file was reached within a record: its writer was killed while it wrote.
+    pub fn cut_off(&self) -> bool {
+        self.cut_off
     }
 
     fn frame(&mut self) -> Result<Option<Record>, ReadError> {
         let line = self.record;
         let broken = |source| ReadError::Read { line, source };
-        let Some(length) = length(&mut self.from).map_err(broken)? else {
-            return Ok(None);
+        let length = match length(&mut self.from).map_err(broken)? {
+            Length::Is(length) => length,
+            Length::End => return Ok(None),
+            Length::CutOff => {
+                self.cut_off = true;
+                return Ok(None);
+            }
         };
         if length > FRAME_MAX {
             return Err(misfit(line, "it says that it has more than 256 MiB"));
@@ -151,6 +163,7 @@ impl<R: BufRead> BinaryReader<R> {
             let mut from = (&mut self.from).take(length);
             from.read_to_end(&mut self.body).map_err(broken)?;
             if (self.body.len() as u64) < length {
+                self.cut_off = true;
                 return Ok(None);
             }
             body_of(&self.body, &mut self.words, &mut self.last, line)?
@@ -198,17 +211,29 @@ fn misfit(line: usize, reason: &'static str) -> ReadError {
     ReadError::Misfit { line, reason }
 }
 
-/// A number from a reader; nothing where it ends before or in it.
-fn length(from: &mut impl Read) -> io::Result<Option<u64>> {
+/// A number that a reader has next.
+enum Length {
+    Is(u64),
+    /// The reader is at its end.
+    End,
+    /// It ends within the number.
+    CutOff,
+}
+
+fn length(from: &mut impl Read) -> io::Result<Length> {
     let mut value = 0;
     for shift in (0..64).step_by(7) {
         let mut byte = [0];
         if from.read(&mut byte)? == 0 {
-            return Ok(None);
+            return Ok(if shift == 0 {
+                Length::End
+            } else {
+                Length::CutOff
+            });
         }
         value |= u64::from(byte[0] & 0x7f) << shift;
         if byte[0] & 0x80 == 0 {
-            return Ok(Some(value));
+            return Ok(Length::Is(value));
         }
     }
     Err(io::Error::other("a number of more than 64 bits"))

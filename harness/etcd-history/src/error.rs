@@ -2,9 +2,9 @@
 
 use crate::record::{Nanos, Record};
 
-/// Version of the format that is written. One without a header is version 0: it was written before there was one, and
-/// its records are those of version 1. Version 2 tells the revisions that a fault itself made, and calls a `road` a
-/// `route`.
+/// Version of the JSON form that is written; all versions from 0 to this one are read. Version 0 has no header line,
+/// and otherwise the records of version 1. Version 2 adds `writes` to the records of faults, and calls the field `road`
+/// of a call `route`.
 pub const VERSION: u64 = 2;
 
 /// What can be wrong with a history file.
@@ -52,12 +52,20 @@ pub enum ReadError {
         /// Why.
         reason: &'static str,
     },
-    /// A time is not one of this world, so that nothing can be said about it.
+    /// A transaction has a part that no check models.
+    #[error("line {line}: {found}; accepted in a transaction are put, range and delete")]
+    Part {
+        /// Line, from 1.
+        line: usize,
+        /// Where it stands and what it is.
+        found: String,
+    },
+    /// The time of a record is before 1970, or so late that sums with it would overflow.
     #[error("line {line}: {t} ns is no time since 1970")]
     Time {
         /// Line, from 1.
         line: usize,
-        /// The time.
+        /// The time, in nanoseconds since 1970.
         t: Nanos,
     },
 }
@@ -65,11 +73,14 @@ pub enum ReadError {
 /// Latest time that is believed: the sum of two still fits.
 const TIME_MAX: Nanos = Nanos::MAX / 2;
 
-/// Refuses a record whose time is not one of this world.
+/// Refuses a record whose time is not one of this world, or that has what no check models.
 pub(crate) fn believed(record: &Record, line: usize) -> Result<(), ReadError> {
     let times = [record.time(), record.scheduled()];
     let mut wrong = times.into_iter().filter(|t| !(0..=TIME_MAX).contains(t));
-    wrong
-        .next()
-        .map_or(Ok(()), |t| Err(ReadError::Time { line, t }))
+    if let Some(t) = wrong.next() {
+        return Err(ReadError::Time { line, t });
+    }
+    record
+        .unmodelled()
+        .map_or(Ok(()), |found| Err(ReadError::Part { line, found }))
 }

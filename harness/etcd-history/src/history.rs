@@ -24,9 +24,9 @@ pub struct History {
     pub records: Vec<Record>,
 }
 
-/// The records of a file, one after the other, in memory that does not grow with it. Takes lines of JSON and the
-/// [binary form](crate::binary), which its first byte tells. A last record that was cut off by a crash of its writer is
-/// dropped.
+/// An iterator over the records of a file, in memory that does not grow with it. It reads lines of JSON and the [binary
+/// form](crate::binary); the first byte tells which. A last record that is incomplete, because its writer was killed,
+/// is dropped.
 #[derive(Debug)]
 pub enum Records<R> {
     /// Of lines of JSON.
@@ -39,13 +39,15 @@ pub enum Records<R> {
 #[derive(Debug)]
 pub struct Lines<R> {
     from: R,
-    text: String,
+    /// Bytes: a line may be cut off within a character.
+    text: Vec<u8>,
     line: usize,
     ended: bool,
+    cut_off: bool,
 }
 
 impl<R: BufRead> Records<R> {
-    /// Reads as much as tells the form.
+    /// Reads as much of the file as tells its form.
     ///
     /// # Errors
     /// The reader's, and a version of the binary form that is not known here.
@@ -57,10 +59,20 @@ impl<R: BufRead> Records<R> {
         }
         Ok(Self::Lines(Lines {
             from,
-            text: String::new(),
+            text: Vec::new(),
             line: 0,
             ended: false,
+            cut_off: false,
         }))
+    }
+
+    /// True once the last record was found to be incomplete. What it said, and whether others followed it, is not
+    /// known.
+    pub fn cut_off(&self) -> bool {
+        match self {
+            Self::Lines(lines) => lines.cut_off,
+            Self::Binary(frames) => frames.cut_off(),
+        }
     }
 }
 
@@ -94,21 +106,24 @@ impl<R: BufRead> Lines<R> {
             self.line += 1;
             let line = self.line;
             self.text.clear();
-            let read = self.from.read_line(&mut self.text);
+            let read = self.from.read_until(b'\n', &mut self.text);
             if read.map_err(|source| ReadError::Read { line, source })? == 0 {
                 return Ok(None);
             }
             if line == 1
-                && let Ok(Header::Format { version }) = serde_json::from_str(&self.text)
+                && let Ok(Header::Format { version }) = serde_json::from_slice(&self.text)
             {
                 if version == 0 || version > VERSION {
                     return Err(ReadError::Version { version });
                 }
                 continue;
             }
-            return match serde_json::from_str::<Record>(&self.text) {
+            return match serde_json::from_slice::<Record>(&self.text) {
                 Ok(record) => believed(&record, line).map(|()| Some(record)),
-                Err(_) if !self.text.ends_with('\n') => Ok(None),
+                Err(_) if !self.text.ends_with(b"\n") => {
+                    self.cut_off = true;
+                    Ok(None)
+                }
                 Err(source) => Err(ReadError::Parse { line, source }),
             };
         }
@@ -125,9 +140,9 @@ impl History {
         Ok(Self { records })
     }
 
-    /// Puts what several processes wrote in the order of their times, without changing the order in which a writer
-    /// wrote: where its clock went back its lines show it. The client's file is in the order of its lines, over all
-    /// processes that wrote to it; of what others wrote only the order of each writer is known.
+    /// Merges the records of several processes by their times. The records of one [`Writer`](crate::record::Writer)
+    /// keep their order, also where its clock was set back. The file of the recording client keeps the order of its
+    /// lines as a whole; of `others` only the order within each writer counts.
     pub fn merged(client: Self, others: impl IntoIterator<Item = Record>) -> Self {
         let mut placed = Vec::new();
         let mut last = Nanos::MIN;
@@ -161,7 +176,7 @@ impl History {
     }
 }
 
-/// Writes the line that every file begins with.
+/// Writes the header, the first line of every file in JSON.
 ///
 /// # Errors
 /// The writer's.
@@ -232,6 +247,97 @@ mod tests {
         );
     }
 
+    /// A transaction whose second branch is this request, on line 2.
+    fn transaction(part: &str) -> String {
+        let then = r#"{"kind":"delete","key":"a"}"#;
+        let txn = format!(r#"{{"kind":"txn","compare":[],"then":[{then}],"else":[{part}]}}"#);
+        let call = r#""type":"call","t":6,"op":1,"client":1,"route":"member","scheduled":6"#;
+        format!("{PHASE}\n{{{call},\"request\":{txn}}}\n")
+    }
+
+    #[test]
+    fn what_no_check_models_in_a_transaction_is_refused_with_its_line() {
+        let put = r#"{"kind":"put","key":"a","value":"1"}"#;
+        assert!(read(&transaction(put)).is_ok());
+        let inner = format!(r#"{{"kind":"txn","compare":[],"then":[{put}]}}"#);
+        let revoke = r#"{"kind":"lease_revoke","id":7}"#;
+        for (part, kind) in [(inner.as_str(), "txn"), (revoke, "lease_revoke")] {
+            let error = read(&transaction(part)).expect_err("it must be refused");
+            assert_eq!(
+                error.to_string(),
+                format!(
+                    "line 2: else[0] of a transaction is a {kind}; accepted in a transaction are put, range and delete"
+                )
+            );
+        }
+        let inner = r#"{"kind":"txn","succeeded":true,"responses":[]}"#;
+        let txn = inner.replace("[]", &format!(r#"[{{"kind":"put"}},{inner}]"#));
+        let ok = r#""result":"ok","revision":2,"term":2,"member":"a""#;
+        let answer =
+            format!(r#"{{"type":"return","t":7,"op":1,"outcome":{{{ok},"response":{txn}}}}}"#);
+        let error = read(&format!("{answer}\n")).expect_err("it must be refused");
+        let told = "line 1: responses[1] of a transaction is one to a txn; accepted";
+        assert!(error.to_string().starts_with(told), "{error}");
+    }
+
+    #[test]
+    fn a_request_that_asks_for_more_than_is_modelled_is_refused_with_its_line_and_field() {
+        let put = r#"{"kind":"put","key":"a","value":"1"}"#;
+        let more = put.replace("\"key\"", "\"ignore_lease\":true,\"key\"");
+        let greater = r#"[{"target":"version","key":"a","version":1,"result":"greater"}]"#;
+        let compared =
+            transaction(put).replace("\"compare\":[]", &format!("\"compare\":{greater}"));
+        for (text, field) in [
+            (transaction(&more), "`ignore_lease`"),
+            (compared, "`result`"),
+        ] {
+            let error = read(&text).expect_err("it must be refused").to_string();
+            assert!(error.contains("line 2") && error.contains(field), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_watch_or_an_answer_that_says_more_than_is_modelled_is_refused_with_its_line_and_field() {
+        let record = |rest: &str| format!("{PHASE}\n{{{rest}}}\n");
+        let watch = |event: &str| {
+            let watch = r#""type":"watch","t":6,"watcher":1,"stream":0,"target":"a""#;
+            record(&format!(r#"{watch},"event":{event}"#))
+        };
+        let told = |event: &str| {
+            watch(&format!(
+                r#"{{"what":"events","revision":2,"events":[{event}]}}"#
+            ))
+        };
+        let put = |kv: &str| format!(r#"{{"op":"put","kv":{kv}}}"#);
+        let answer = |response: &str| {
+            let ok = r#""result":"ok","revision":2,"term":2,"member":"a""#;
+            let outcome = format!(r#"{{{ok},"response":{response}}}"#);
+            record(&format!(
+                r#""type":"return","t":7,"op":1,"outcome":{outcome}"#
+            ))
+        };
+        let opened = r#"{"what":"opened","key":"a","range_end":"b","start_revision":1}"#;
+        let kv = r#"{"key":"a","value":"1","create_revision":2,"mod_revision":2,"version":1}"#;
+        let done = r#"{"kind":"put"}"#;
+        for line in [watch(opened), told(&put(kv)), answer(done)] {
+            assert!(read(&line).is_ok(), "{line}");
+        }
+        let more = |text: &str, field: &str| text.replacen('{', &format!("{{\"{field}\":1,"), 1);
+        for (text, field) in [
+            (watch(&more(opened, "filters")), "filters"),
+            (told(&more(&put(kv), "ignored")), "ignored"),
+            (told(&put(&more(kv, "ttl"))), "ttl"),
+            (answer(&more(done, "prev_kv")), "prev_kv"),
+        ] {
+            let error = read(&text).expect_err("it must be refused").to_string();
+            let field = format!("unknown field `{field}`, ");
+            assert!(
+                error.contains("line 2") && error.contains(&field),
+                "{error}"
+            );
+        }
+    }
+
     fn phase(t: Nanos, name: &str) -> Record {
         Record::Phase {
             t,
@@ -272,5 +378,18 @@ mod tests {
     fn a_last_line_that_was_cut_off_is_dropped() {
         let history = read(&format!("{PHASE}\n{}", &PHASE[..20])).expect("it is read");
         assert_eq!(history.records.len(), 1);
+        // Within a character of two bytes; one that is no text in the middle is an error.
+        let named = PHASE.replace("final", "\u{e9}");
+        let cut = named.find('\u{e9}').expect("it is there") + 1;
+        let mut file = format!("{PHASE}\n").into_bytes();
+        file.extend(&named.as_bytes()[..cut]);
+        let history = History::read(file.as_slice()).expect("it is read");
+        assert_eq!(history.records.len(), 1);
+        file.extend(b"\"}\n");
+        let error = History::read(file.as_slice());
+        assert!(
+            matches!(error, Err(ReadError::Parse { line: 2, .. })),
+            "{error:?}"
+        );
     }
 }

@@ -14,57 +14,57 @@ use crate::record::{
     Return, WatchRecord,
 };
 
-/// A call and, when there was one, its return.
+/// An operation: a call and, when there was one, its return.
 #[derive(Clone, Copy, Debug)]
 pub struct Op<'a> {
     /// The call.
     pub call: &'a Call,
     /// The return; absent when the client died first.
     pub end: Option<&'a Return>,
-    /// Position of the call in the history.
+    /// Position of the call in [`Index::records`], from 0.
     pub called_at: u32,
-    /// Position of the return in the history.
+    /// Position of the return in [`Index::records`]; `u32::MAX` without one.
     pub ended_at: u32,
 }
 
-/// A time as its writer told it, and the place at which the record stands. Several processes write to one history, each
-/// with a clock of its own: one thing is in front of another for certain only when both say so.
+/// The time of a record and its position in the history. Several processes write to one history, each by a clock of its
+/// own: one moment is earlier than another for certain only where both time and position say so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment {
-    /// Time.
+    /// Time by the clock of the record's writer.
     pub t: Nanos,
-    /// Position of the record in the history.
+    /// Position of the record in [`Index::records`], from 0.
     pub at: u32,
 }
 
 impl Moment {
-    /// Behind all others.
+    /// Later than every other moment.
     pub const NEVER: Self = Self {
         t: Nanos::MAX,
         at: u32::MAX,
     };
 
-    /// True when it was over before the other began.
+    /// True when this moment is earlier, both by time and by position.
     pub fn before(self, other: Self) -> bool {
         self.t < other.t && self.at < other.at
     }
 }
 
-/// What etcd acknowledged.
+/// The answer of etcd to an operation that it acknowledged.
 #[derive(Clone, Copy, Debug)]
 pub struct Acked<'a> {
     /// Store revision in the header.
     pub revision: i64,
     /// Raft term in the header.
     pub term: u64,
-    /// Member that answered, hexadecimal.
+    /// Identifier of the member that answered, hexadecimal.
     pub member: &'a str,
     /// The answer.
     pub response: &'a Response,
 }
 
 impl<'a> Op<'a> {
-    /// The answer, when etcd gave one.
+    /// The answer, when etcd acknowledged the operation.
     pub fn acked(&self) -> Option<Acked<'a>> {
         match &self.end?.outcome {
             Outcome::Ok {
@@ -82,7 +82,7 @@ impl<'a> Op<'a> {
         }
     }
 
-    /// True when it certainly did not happen.
+    /// True when the operation certainly did not take effect.
     pub fn failed(&self) -> bool {
         matches!(
             self.end,
@@ -93,7 +93,7 @@ impl<'a> Op<'a> {
         )
     }
 
-    /// True when it is unknown whether it happened.
+    /// True when it is not known whether the operation took effect: its outcome is unknown, or it never returned.
     pub fn unknown(&self) -> bool {
         matches!(
             self.end,
@@ -104,7 +104,8 @@ impl<'a> Op<'a> {
         )
     }
 
-    /// When it had certainly happened: its return when it was acknowledged, else the end of time.
+    /// The time by which the operation had certainly taken effect: that of its return when it was acknowledged, else
+    /// [`Nanos::MAX`].
     pub fn certain_by(&self) -> Nanos {
         match self.end {
             Some(Return {
@@ -124,7 +125,7 @@ impl<'a> Op<'a> {
         }
     }
 
-    /// [`Self::certain_by`] with its place.
+    /// [`Self::certain_by`] as a moment; [`Moment::NEVER`] for an operation that was not acknowledged.
     pub fn certain(&self) -> Moment {
         match self.certain_by() {
             Nanos::MAX => Moment::NEVER,
@@ -140,7 +141,7 @@ impl<'a> Op<'a> {
         self.call.op
     }
 
-    /// True for a request that asks for a write.
+    /// True for a request that may put or delete a key, or a transaction with such a part.
     pub fn writes(&self) -> bool {
         let mut parts = self.call.request.parts();
         parts.any(|part| matches!(part, Request::Put { .. } | Request::Delete { .. }))
@@ -154,13 +155,13 @@ pub struct FaultWindow<'a> {
     pub fault: u32,
     /// Its name.
     pub name: &'a str,
-    /// What it was resolved to.
+    /// What it was done to, e.g. names of pods and nodes.
     pub target: &'a str,
-    /// First step seen.
+    /// Time of its first step.
     pub from: Nanos,
-    /// Healed; absent when it never was.
+    /// Time at which it was found healed; absent when it never was.
     pub healed: Option<Nanos>,
-    /// Every step seen.
+    /// All its steps, in the order of the records.
     pub steps: Vec<&'a FaultRecord>,
 }
 
@@ -171,7 +172,7 @@ impl FaultWindow<'_> {
     }
 }
 
-/// A history, joined.
+/// A history by kinds of records: calls joined with their returns, steps joined to faults.
 #[derive(Debug, Default)]
 pub struct Index<'a> {
     /// All records, in the order of their lines.
@@ -182,36 +183,41 @@ pub struct Index<'a> {
     pub end: Nanos,
     /// Operations in the order of their calls.
     pub ops: Vec<Op<'a>>,
-    /// Starts of recording clients: time and incarnation.
+    /// Starts of recording clients: time, and random number of the process.
     pub starts: Vec<(Nanos, u64)>,
-    /// What watch streams said, in order.
+    /// Times without a recording client, in order: from the last line of one to the start of the next.
+    pub restarts: Vec<(Nanos, Nanos)>,
+    /// What watch streams delivered, in the order of the records.
     pub watch: Vec<&'a WatchRecord>,
-    /// Members' status samples, in order.
+    /// Status samples of members, in the order of the records.
     pub members: Vec<&'a MemberSample>,
-    /// Hashes.
+    /// Hashes of members' key spaces.
     pub hashes: Vec<&'a HashSample>,
-    /// Final dumps.
+    /// Key spaces of members at the end of the run.
     pub finals: Vec<&'a FinalState>,
-    /// Pods, in order of arrival.
+    /// Pods, in the order in which the watch delivered them.
     pub pods: Vec<&'a PodRecord>,
-    /// Endpoints, in order of arrival.
+    /// Endpoints of the leader service, in the order in which the watch delivered them.
     pub endpoints: Vec<&'a EndpointsRecord>,
-    /// Member lists, in order.
+    /// Member lists, in the order of the records.
     pub lists: Vec<&'a MembershipRecord>,
-    /// How busy the machine was.
+    /// Samples of how busy the machine was.
     pub machine: Vec<&'a MachineSample>,
     /// Phases: time and name.
     pub phases: Vec<(Nanos, &'a str)>,
     /// Faults, by number.
     pub faults: Vec<FaultWindow<'a>>,
-    /// Revisions that faults themselves made.
+    /// Store revisions that faults themselves made, by writing keys that no client uses.
     pub fault_writes: BTreeSet<i64>,
-    /// What does not fit together, in words.
+    /// Contradictions, in words: an operation that is called twice, or returns without a call.
     pub defects: Vec<String>,
+    /// The first transaction with a part that no check models, in words. Only histories that were never in a file have
+    /// one.
+    pub unmodelled: Option<String>,
 }
 
 impl<'a> Index<'a> {
-    /// Joins a history.
+    /// Sorts and joins the records of a history.
     pub fn new(history: &'a History) -> Self {
         let mut index = Self {
             records: &history.records,
@@ -220,7 +226,12 @@ impl<'a> Index<'a> {
         let mut open: FastMap<OpId, u32> = FastMap::default();
         let mut faults: BTreeMap<u32, FaultWindow<'a>> = BTreeMap::new();
         let (mut start, mut end) = (Nanos::MAX, Nanos::MIN);
+        let mut last_line = None;
         for (at, record) in (0..).zip(&history.records) {
+            if index.unmodelled.is_none() {
+                index.unmodelled = record.unmodelled();
+            }
+            index.restart(record, &mut last_line);
             index.file((at, record), &mut open, &mut faults);
             let t = record.time();
             start = start.min(t);
@@ -272,6 +283,19 @@ impl<'a> Index<'a> {
         }
     }
 
+    /// Keeps the time of a client's last line until another one starts.
+    fn restart(&mut self, record: &Record, last_line: &mut Option<Nanos>) {
+        match record {
+            Record::Start { t, .. } => {
+                if let Some(last) = last_line.replace(*t) {
+                    self.restarts.push((last, last.max(*t)));
+                }
+            }
+            record if record.of_client() => *last_line = Some(record.time()),
+            _ => {}
+        }
+    }
+
     fn close(&mut self, (at, end): (u32, &'a Return), open: &mut FastMap<OpId, u32>) {
         let Some(position) = open.remove(&end.op) else {
             self.defects
@@ -287,7 +311,7 @@ impl<'a> Index<'a> {
         op.ended_at = at;
     }
 
-    /// Seconds since the earliest record.
+    /// Seconds from the earliest record to `t`; negative for an earlier time.
     #[expect(
         clippy::cast_precision_loss,
         reason = "a run lasts minutes: milliseconds are exact"
@@ -296,7 +320,7 @@ impl<'a> Index<'a> {
         t.saturating_sub(self.start) as f64 / 1e9
     }
 
-    /// When a phase of this name began first.
+    /// When the first phase of this name began; `None` when there was none.
     pub fn phase(&self, name: &str) -> Option<Nanos> {
         self.phases
             .iter()
@@ -310,7 +334,8 @@ impl<'a> Index<'a> {
         phases.filter(move |(_, n)| *n == name).map(|(t, _)| *t)
     }
 
-    /// True when a fault was on at some time in `[from, to]`, counting `tail` nanoseconds after its end.
+    /// True when a fault was active at some time in `[from, to]`. A fault counts as active for `tail` nanoseconds after
+    /// it was healed.
     pub fn disturbed(&self, from: Nanos, to: Nanos, tail: Nanos) -> bool {
         self.faults.iter().any(|fault| {
             fault.from <= to
@@ -320,13 +345,36 @@ impl<'a> Index<'a> {
         })
     }
 
-    /// Pod of each member identifier: the first in which it was sampled.
+    /// The pod of each member, by member identifier (hexadecimal). A member has the name of its pod, which lists tell.
+    /// Where none names a pod that was sampled, it is the pod in which most samples saw the member: one sample may be
+    /// of another pod, whose agent passes connections on while its own etcd is down.
     pub fn pods_by_member(&self) -> BTreeMap<&'a str, &'a str> {
-        let mut pods = BTreeMap::new();
+        let mut sampled: BTreeSet<&'a str> = BTreeSet::new();
+        let mut seen: BTreeMap<&'a str, Vec<(&'a str, usize)>> = BTreeMap::new();
         for sample in &self.members {
-            if let Some(status) = &sample.status {
-                pods.entry(status.member.as_str())
-                    .or_insert(sample.pod.as_str());
+            let pod = sample.pod.as_str();
+            sampled.insert(pod);
+            let Some(status) = &sample.status else {
+                continue;
+            };
+            let pods = seen.entry(&status.member).or_default();
+            match pods.iter_mut().find(|(of, _)| *of == pod) {
+                Some((_, samples)) => *samples += 1,
+                None => pods.push((pod, 1)),
+            }
+        }
+        // Of several with as many samples the one that was seen first.
+        let most = |pods: Vec<(&'a str, usize)>| {
+            let most = pods.into_iter().rev().max_by_key(|(_, samples)| *samples);
+            most.map(|(pod, _)| pod)
+        };
+        let seen = seen.into_iter();
+        let mut pods: BTreeMap<&'a str, &'a str> = seen
+            .filter_map(|(member, pods)| Some((member, most(pods)?)))
+            .collect();
+        for listed in self.lists.iter().flat_map(|list| &list.members) {
+            if let Some(pod) = sampled.get(listed.name.as_str()) {
+                pods.insert(&listed.id, pod);
             }
         }
         pods

@@ -1,9 +1,84 @@
 //! The requests in a request: those of a transaction, and of others the request itself.
 
-use crate::record::{Request, Response};
+use crate::record::{Outcome, Record, Request, Response};
+
+impl Record {
+    /// What a transaction of this record has that no check models, in words: where it stands and what it is. etcd takes
+    /// transactions within transactions too, and decides all their compares before anything is written.
+    pub(crate) fn unmodelled(&self) -> Option<String> {
+        match self {
+            Self::Call(call) => call.request.unmodelled(),
+            Self::Return(end) => match &end.outcome {
+                Outcome::Ok { response, .. } => response.unmodelled(),
+                Outcome::Failed { .. } | Outcome::Unknown { .. } => None,
+            },
+            _ => None,
+        }
+    }
+}
 
 impl Request {
-    /// What it may carry out, whichever branch runs.
+    /// The same of a request.
+    pub(crate) fn unmodelled(&self) -> Option<String> {
+        let Self::Txn {
+            then, otherwise, ..
+        } = self
+        else {
+            return None;
+        };
+        let branches = [("then", then), ("else", otherwise)];
+        let mut parts = branches.into_iter().flat_map(|(name, branch)| {
+            let parts = branch.iter().enumerate();
+            parts.map(move |(at, part)| (name, at, part))
+        });
+        parts.find_map(|(branch, at, part)| {
+            let kind = part.foreign()?;
+            Some(format!("{branch}[{at}] of a transaction is a {kind}"))
+        })
+    }
+
+    /// Its kind, where no transaction that is modelled has such a part.
+    fn foreign(&self) -> Option<&'static str> {
+        match self {
+            Self::Put { .. } | Self::Range { .. } | Self::Delete { .. } => None,
+            Self::Txn { .. } => Some("txn"),
+            Self::LeaseGrant { .. } => Some("lease_grant"),
+            Self::LeaseKeepAlive { .. } => Some("lease_keep_alive"),
+            Self::LeaseRevoke { .. } => Some("lease_revoke"),
+            Self::Compact { .. } => Some("compact"),
+        }
+    }
+}
+
+impl Response {
+    /// The same of an answer.
+    fn unmodelled(&self) -> Option<String> {
+        let Self::Txn { responses, .. } = self else {
+            return None;
+        };
+        let mut parts = responses.iter().enumerate();
+        parts.find_map(|(at, part)| {
+            let kind = part.foreign()?;
+            Some(format!(
+                "responses[{at}] of a transaction is one to a {kind}"
+            ))
+        })
+    }
+
+    fn foreign(&self) -> Option<&'static str> {
+        match self {
+            Self::Put {} | Self::Range { .. } | Self::Delete { .. } => None,
+            Self::Txn { .. } => Some("txn"),
+            Self::LeaseGrant { .. } => Some("lease_grant"),
+            Self::LeaseKeepAlive { .. } => Some("lease_keep_alive"),
+            Self::LeaseRevoke {} => Some("lease_revoke"),
+            Self::Compact {} => Some("compact"),
+        }
+    }
+}
+
+impl Request {
+    /// The requests that it consists of: those of both branches of a transaction, else itself.
     pub fn parts(&self) -> impl Iterator<Item = &Request> {
         let (own, then, otherwise): (_, &[Request], &[Request]) = match self {
             Request::Txn {
@@ -14,7 +89,7 @@ impl Request {
         own.into_iter().chain(then).chain(otherwise)
     }
 
-    /// What it carried out, each with its part of the answer.
+    /// The requests that were carried out, each with its answer: those of the branch that ran, else itself.
     pub fn answered<'a>(
         &'a self,
         response: &'a Response,

@@ -2,11 +2,13 @@
 //! the version ([`VERSION`](crate::history::VERSION)).
 //!
 //! Times are nanoseconds of one clock: the recording client's, wall time anchored once at its start and monotonic from
-//! there. What the harness adds (faults, Kubernetes objects) is translated to that clock when the files are merged.
+//! there, also where it is started again, and in the final phase, which is another process. What the harness adds
+//! (faults, Kubernetes objects) is translated to that clock when the files are merged.
 //! A call is written before the request leaves and a return when the answer is there, so that a client that dies leaves
 //! open calls behind: they may have happened.
 
 mod machine;
+mod shift;
 mod writer;
 
 use std::collections::BTreeMap;
@@ -31,18 +33,18 @@ pub enum Record {
         t: Nanos,
         /// Random number of the process.
         incarnation: u64,
-        /// The seed and knobs it was given.
+        /// Its configuration, with the seed of its random choices.
         config: serde_json::Value,
     },
     /// A request is about to leave.
     Call(Call),
     /// Its answer, or the end of waiting for it.
     Return(Return),
-    /// A watch stream said something.
+    /// A watch stream was opened, delivered something, or ended.
     Watch(WatchRecord),
-    /// One member's status, asked directly.
+    /// The status of one member, which was asked for it directly.
     Member(MemberSample),
-    /// One member's hash of the store at a revision, taken at quiescence.
+    /// One member's hash of its key space at a revision, taken while no client writes.
     Hash(HashSample),
     /// The key space as one member has it at the end, read serializably from that member.
     FinalState(FinalState),
@@ -66,7 +68,7 @@ pub enum Record {
 }
 
 impl Record {
-    /// When it was made.
+    /// When the record was made.
     pub fn time(&self) -> Nanos {
         match self {
             Self::Start { t, .. } | Self::Phase { t, .. } => *t,
@@ -86,7 +88,7 @@ impl Record {
 }
 
 impl Record {
-    /// When it was to be made: the schedule of a call, the time of all others.
+    /// When a call was scheduled to leave; for all other records their time.
     pub fn scheduled(&self) -> Nanos {
         match self {
             Self::Call(call) => call.scheduled,
@@ -95,7 +97,7 @@ impl Record {
     }
 }
 
-/// Why a client sends an operation and on which route.
+/// How the requests of a client reach etcd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Route {
@@ -127,20 +129,21 @@ pub struct Call {
     pub request: Request,
 }
 
-/// What came back.
+/// The end of an operation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Return {
     /// When.
     pub t: Nanos,
     /// Number of the operation.
     pub op: OpId,
-    /// How it ended.
+    /// Its outcome.
     pub outcome: Outcome,
 }
 
-/// What an operation asks. Values are unique in a run (client and counter are part of them), keys are short text.
+/// What an operation asks. Values are unique in a run (client and counter are part of them), keys are short text. A
+/// field that is not here is refused when a file is read: a request that asked for more is another one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Request {
     /// Writes a key.
     Put {
@@ -159,7 +162,7 @@ pub enum Request {
         /// End of the range, exclusive; absent for one key.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         range_end: Option<String>,
-        /// Most keys wanted; 0 for all.
+        /// Largest number of keys to return; 0 for all.
         #[serde(default, skip_serializing_if = "is_zero")]
         limit: i64,
         /// True for a serializable read, which may be stale.
@@ -182,17 +185,18 @@ pub enum Request {
     Txn {
         /// Compares, all of which must hold.
         compare: Vec<Compare>,
-        /// Runs when they hold. Holds no nested transaction.
+        /// Requests that run when they hold: puts, ranges and deletes. A file with another one in a transaction (etcd
+        /// takes transactions there too) is refused when it is read.
         then: Vec<Request>,
-        /// Runs when they do not.
+        /// Requests that run when they do not, of the same kinds.
         #[serde(default, rename = "else")]
         otherwise: Vec<Request>,
     },
     /// Asks for a lease.
     LeaseGrant {
-        /// Identifier wanted.
+        /// Identifier that the client asks for.
         id: i64,
-        /// Seconds.
+        /// Time to live, in seconds.
         ttl: i64,
     },
     /// Keeps a lease alive once.
@@ -205,16 +209,17 @@ pub enum Request {
         /// Identifier.
         id: i64,
     },
-    /// Compacts the history up to a revision.
+    /// Compacts etcd's history up to a revision.
     Compact {
         /// Revision.
         revision: i64,
     },
 }
 
-/// One compare of a transaction.
+/// One compare of a transaction: what it names is equal. No other relation and no range of keys is modelled; a file
+/// with one is refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "target", rename_all = "snake_case")]
+#[serde(tag = "target", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Compare {
     /// The key's modification revision is this; 0 for a key that is not there.
     ModRevision {
@@ -241,7 +246,7 @@ pub enum Compare {
 
 /// How an operation ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "result", rename_all = "snake_case")]
+#[serde(tag = "result", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Outcome {
     /// etcd answered.
     Ok {
@@ -254,25 +259,25 @@ pub enum Outcome {
         /// The answer.
         response: Response,
     },
-    /// It certainly did not happen.
+    /// The operation certainly did not take effect.
     Failed {
-        /// A fixed word, e.g. `compacted`, `lease_not_found`, `connection_refused_before_send`.
+        /// Class of the error, e.g. `compacted`, `lease_not_found`, `connection_refused_before_send`.
         class: String,
         /// etcd's message.
         message: String,
     },
-    /// It may have happened, once, at any time from its call on.
+    /// The operation may have taken effect, once, at any time from its call on.
     Unknown {
-        /// A fixed word, e.g. `deadline`, `unavailable`, `leader_changed`, `connection_lost`, `unclassified`.
+        /// Class of the error, e.g. `deadline`, `unavailable`, `leader_changed`, `connection_lost`, `unclassified`.
         class: String,
         /// etcd's or the transport's message.
         message: String,
     },
 }
 
-/// What etcd answered.
+/// An answer of etcd. A field that is not here is refused when a file is read, as with requests.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Response {
     /// To a put.
     Put {},
@@ -280,7 +285,7 @@ pub enum Response {
     Range {
         /// Keys found, in key order.
         kvs: Vec<KeyValue>,
-        /// Number of keys in the range whatever the limit.
+        /// Number of keys in the range, also those that the limit left out.
         count: i64,
         /// True when the limit cut the answer.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -288,7 +293,7 @@ pub enum Response {
     },
     /// To a delete.
     Delete {
-        /// Keys deleted.
+        /// Number of keys deleted.
         deleted: i64,
     },
     /// To a transaction.
@@ -302,12 +307,12 @@ pub enum Response {
     LeaseGrant {
         /// Identifier.
         id: i64,
-        /// Seconds granted.
+        /// Time to live that was granted, in seconds.
         ttl: i64,
     },
     /// To a keep-alive; `ttl` 0 means that the lease is gone.
     LeaseKeepAlive {
-        /// Seconds left.
+        /// Time to live that is left, in seconds.
         ttl: i64,
     },
     /// To a lease revoke.
@@ -318,6 +323,7 @@ pub enum Response {
 
 /// A key as etcd stores it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct KeyValue {
     /// Key.
     pub key: String,
@@ -327,19 +333,19 @@ pub struct KeyValue {
     pub create_revision: i64,
     /// Revision of its last write.
     pub mod_revision: i64,
-    /// Writes since its creation.
+    /// Number of puts since its creation, which is the first.
     pub version: i64,
     /// Lease attached; 0 for none.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub lease: i64,
 }
 
-/// What a watch stream said. A watcher that reconnects opens a new stream with the next number.
+/// An event of a watch stream. A watcher that reconnects opens a new stream with the next number.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WatchRecord {
     /// When it was received.
     pub t: Nanos,
-    /// The watcher.
+    /// Number of the watcher.
     pub watcher: u32,
     /// Number of the stream of that watcher, from 0.
     pub stream: u32,
@@ -349,37 +355,38 @@ pub struct WatchRecord {
     pub event: WatchEvent,
 }
 
-/// What a watch stream can say.
+/// An event of a watch stream. A field that is not here is refused when a file is read: a watch with filters is owed
+/// less than one without.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "what", rename_all = "snake_case")]
+#[serde(tag = "what", rename_all = "snake_case", deny_unknown_fields)]
 pub enum WatchEvent {
     /// The client asks for events of keys in `[key, range_end)` from this revision on.
     Opened {
         /// First key.
         key: String,
-        /// End of the range.
+        /// End of the range, exclusive.
         range_end: String,
-        /// First revision wanted.
+        /// First revision that is asked for; 0 for those that come after the watch was created.
         start_revision: i64,
     },
-    /// Events of one response.
+    /// A response with events.
     Events {
         /// Store revision in the header.
         revision: i64,
         /// The events, in order.
         events: Vec<KeyEvent>,
-        /// True when etcd says that this is one part of a response.
+        /// True when etcd says that the response continues with the next one.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         fragment: bool,
     },
-    /// A progress notification: nothing at or below this revision follows.
+    /// A progress notification: no event of this revision or an earlier one follows.
     Progress {
-        /// Store revision.
+        /// Store revision in the header.
         revision: i64,
     },
     /// etcd cancelled the watch.
     Cancelled {
-        /// Set when the start revision was compacted.
+        /// The compacted revision when the start revision was compacted, else 0.
         compact_revision: i64,
         /// Why.
         reason: String,
@@ -393,7 +400,7 @@ pub enum WatchEvent {
 
 /// One change of one key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "op", rename_all = "snake_case")]
+#[serde(tag = "op", rename_all = "snake_case", deny_unknown_fields)]
 pub enum KeyEvent {
     /// A put.
     Put {
@@ -415,7 +422,7 @@ pub enum KeyEvent {
     },
 }
 
-/// One member's answer to a status call, or its silence.
+/// The answer of one member to a status call, or that there was none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemberSample {
     /// When the answer was there.
@@ -437,9 +444,9 @@ pub struct RaftStatus {
     pub leader: Option<String>,
     /// Raft term.
     pub term: u64,
-    /// Raft index committed.
+    /// Raft index that the member knows to be committed.
     pub raft_index: u64,
-    /// Raft index applied.
+    /// Raft index that the member has applied.
     pub applied_index: u64,
     /// Store revision.
     pub revision: i64,
@@ -447,7 +454,7 @@ pub struct RaftStatus {
     pub learner: bool,
 }
 
-/// The member list as etcd gave it, agreed by a quorum.
+/// The member list of a linearizable read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MembershipRecord {
     /// When the answer was there.
@@ -469,16 +476,16 @@ pub struct ListedMember {
     pub learner: bool,
 }
 
-/// One member's hash of the store.
+/// One member's hash of its key space.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HashSample {
     /// When.
     pub t: Nanos,
     /// Name of the member.
     pub pod: String,
-    /// Revision the hash is of.
+    /// Revision up to which keys are hashed.
     pub revision: i64,
-    /// The hash.
+    /// The hash, as `HashKV` of etcd's maintenance API answers it.
     pub hash: u32,
     /// Compacted revision; hashes are comparable only when it is equal.
     pub compact_revision: i64,
@@ -497,7 +504,7 @@ pub struct FinalState {
     pub kvs: Vec<KeyValue>,
 }
 
-/// A step of a fault's life.
+/// A step of a fault, from its injection to its end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FaultRecord {
     /// When.
@@ -506,11 +513,11 @@ pub struct FaultRecord {
     pub fault: u32,
     /// Its name, e.g. `kill_process`.
     pub name: String,
-    /// What it was resolved to, e.g. the pod and node names.
+    /// What it is done to, e.g. names of pods and nodes.
     pub target: String,
     /// The step.
     pub step: FaultStep,
-    /// What was measured: packets dropped, process state, ...
+    /// What was measured, by name: packets dropped, state of the process and so on.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub evidence: BTreeMap<String, String>,
     /// Revisions that the fault itself made, with keys that no client of the run uses.
@@ -518,7 +525,7 @@ pub struct FaultRecord {
     pub writes: Vec<i64>,
 }
 
-/// Steps of a fault's life, in order.
+/// Steps of a fault, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FaultStep {
@@ -532,9 +539,9 @@ pub enum FaultStep {
     Ineffective,
     /// It is being healed.
     Healing,
-    /// It is healed and leaves nothing behind.
+    /// It was healed, and nothing of it is left.
     Healed,
-    /// Something of it is left.
+    /// It was healed, and something of it is left.
     Residue,
 }
 
@@ -549,17 +556,17 @@ pub struct PodRecord {
     pub uid: String,
     /// `metadata.resourceVersion`: comparable between objects of one etcd (KEP-5504).
     pub resource_version: u64,
-    /// Node.
+    /// Node; absent while the pod is not scheduled.
     pub node: Option<String>,
-    /// Label `kubeblocks.io/role`.
+    /// Value of the label `kubeblocks.io/role`; absent without the label.
     pub role: Option<String>,
-    /// Phase.
+    /// Phase, e.g. `Running`.
     pub phase: String,
     /// True when the pod's Ready condition is true.
     pub ready: bool,
     /// True when it is being deleted.
     pub deleting: bool,
-    /// True when this record says that it is gone.
+    /// True when this record tells that the pod no longer exists.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub deleted: bool,
 }

@@ -15,8 +15,9 @@ use self::events::{Op, Register};
 use crate::check::Finding;
 use crate::record::OpId;
 
-/// Judges whether each register behaves as one: pass, a violation that names at most six operations, or why that cannot
-/// be said. Each search gives up after so many steps.
+/// Judges whether the operations on each register are linearizable. A violation names at most six operations. The
+/// finding is inconclusive when nothing was called, when the events contradict each other, or when the search over a
+/// register takes more than `steps_max` steps.
 pub fn judge(events: &[Event], steps_max: u64) -> Finding {
     let registers = match split(events) {
         Ok(registers) => registers,

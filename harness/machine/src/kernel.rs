@@ -11,12 +11,18 @@ pub(crate) struct Counters {
     processors: Option<u32>,
     runnable: Option<u32>,
     delayed: Option<Nanos>,
+    disk: Option<Nanos>,
 }
 
 impl Counters {
     /// Nanoseconds since another reading in which threads of this process were ready and did not run, summed over all.
     pub(crate) fn delayed_since(&self, before: &Self) -> Option<Nanos> {
         Some(self.delayed?.saturating_sub(before.delayed?))
+    }
+
+    /// Nanoseconds since another reading in which some process waited for a disk.
+    pub(crate) fn disk_since(&self, before: &Self) -> Option<Nanos> {
+        Some(self.disk?.saturating_sub(before.disk?))
     }
 
     /// Nanoseconds since another reading in which some process waited for a processor.
@@ -57,11 +63,16 @@ impl Counters {
         let waiting = pressure
             .map(|pressure| Duration::from_micros(pressure.some.total))
             .and_then(nanos);
+        let disk = procfs::IoPressure::current().ok();
+        let disk = disk
+            .map(|pressure| Duration::from_micros(pressure.some.total))
+            .and_then(nanos);
         let delayed = delayed();
         let Ok(stat) = procfs::KernelStats::current() else {
             return Self {
                 waiting,
                 delayed,
+                disk,
                 ..Self::default()
             };
         };
@@ -74,6 +85,7 @@ impl Counters {
             processors: u32::try_from(stat.cpu_time.len()).ok(),
             runnable: stat.procs_running,
             delayed,
+            disk,
         }
     }
 }

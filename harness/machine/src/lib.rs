@@ -58,6 +58,7 @@ impl Sampler {
                     processors: counters.processors(),
                     runnable: counters.runnable(),
                     delayed: counters.delayed_since(&before.1),
+                    disk: counters.disk_since(&before.1),
                 });
                 before = (awake, counters);
             }

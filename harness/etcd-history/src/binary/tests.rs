@@ -120,6 +120,45 @@ fn another_version_and_another_file_are_refused_by_name() {
 }
 
 #[test]
+fn a_transaction_in_a_transaction_is_refused_with_its_record_however_deep() {
+    let txn = |part| crate::Request::Txn {
+        compare: Vec::new(),
+        then: vec![part],
+        otherwise: Vec::new(),
+    };
+    let mut request = txn(crate::Request::Delete {
+        key: "a".to_owned(),
+        range_end: None,
+    });
+    let phase = Record::Phase {
+        t: 1,
+        name: "final".to_owned(),
+    };
+    for depth in 1..8 {
+        let call = Record::Call(crate::record::Call {
+            t: 1,
+            op: 1,
+            client: 1,
+            route: crate::record::Route::Member,
+            scheduled: 1,
+            request: request.clone(),
+        });
+        let bytes = written(&History {
+            records: vec![phase.clone(), call],
+        });
+        match read(&bytes) {
+            Ok(_) => assert_eq!(depth, 1),
+            Err(error) => {
+                let told = "line 2: then[0] of a transaction is a txn; accepted";
+                assert!(error.to_string().starts_with(told), "{error}");
+                assert!(depth > 1);
+            }
+        }
+        request = txn(request);
+    }
+}
+
+#[test]
 fn a_length_that_is_not_there_takes_no_memory() {
     let mut bytes = MAGIC.to_vec();
     bytes.push(1);

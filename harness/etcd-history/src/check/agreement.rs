@@ -1,11 +1,13 @@
-//! Members hold the same store: equal hashes at an equal revision and compaction, equal dumps, one cluster.
+//! Members hold the same store: equal hashes at an equal revision and compaction, equal dumps, one cluster, and no
+//! revision that no one can have made.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Case;
+use super::proof;
 use super::verdict::{Findings, Verdict};
 use super::words;
-use crate::record::{FinalState, HashSample};
+use crate::record::{FinalState, HashSample, Record};
 
 /// Name of the check.
 const CHECK: &str = "agreement";
@@ -14,6 +16,7 @@ const CHECK: &str = "agreement";
 pub(super) fn check(case: &Case<'_>) -> Verdict {
     let mut findings = Findings::default();
     clusters(case, &mut findings);
+    revisions(case, &mut findings);
     hashes(case, &mut findings);
     dumps(case, &mut findings);
     findings.verdict(CHECK)
@@ -26,6 +29,9 @@ fn clusters(case: &Case<'_>, findings: &mut Findings) {
             clusters.entry(&status.cluster).or_insert(&sample.pod);
         }
     }
+    for list in &case.index.lists {
+        clusters.entry(&list.cluster).or_insert("a member list");
+    }
     if clusters.len() > 1 {
         let told: Vec<_> = clusters
             .iter()
@@ -36,6 +42,33 @@ fn clusters(case: &Case<'_>, findings: &mut Findings) {
             Vec::new(),
         );
     }
+}
+
+/// The first revision that a member shows and that clients and faults cannot have made. What watches tell is judged
+/// with them.
+fn revisions(case: &Case<'_>, findings: &mut Findings) {
+    let Some(most) = case.ceiling else { return };
+    let records = case.index.records.iter();
+    let mut told = records
+        .filter(|record| !matches!(record, Record::Watch(_)))
+        .filter_map(|record| Some((record, proof::told(record)?)));
+    let Some((record, (t, revision))) = told.find(|(_, (_, revision))| *revision > most) else {
+        return;
+    };
+    let mut ops = Vec::new();
+    let teller = match record {
+        Record::Return(end) => {
+            ops.push(end.op);
+            let op = case.index.ops.iter().find(|op| op.id() == end.op);
+            op.map_or_else(String::new, |op| words::op(case.index, op))
+        }
+        record => proof::told_by(record),
+    };
+    let at = case.index.seconds(t);
+    findings.violation(
+        format!("{teller} shows revision {revision} at {at:.6} s, clients cannot have made more than {most}"),
+        ops,
+    );
 }
 
 fn hashes(case: &Case<'_>, findings: &mut Findings) {

@@ -13,6 +13,8 @@ use crate::record::{MemberSample, RaftStatus};
 /// Everything that a check may look at.
 pub(crate) struct Case<'a> {
     pub(crate) index: &'a Index<'a>,
+    /// The pod of each member, by its identifier.
+    pub(crate) pods: BTreeMap<&'a str, &'a str>,
     pub(crate) log: &'a Log<'a>,
     pub(crate) replayed: &'a Replayed<'a>,
     pub(crate) known: &'a Known,
@@ -23,19 +25,29 @@ pub(crate) struct Case<'a> {
 }
 
 impl<'a> Case<'a> {
-    /// The samples in which a member answered, in order of time.
+    /// The samples in which a pod's own member answered, in order of time.
     pub(crate) fn statuses(&self) -> impl Iterator<Item = (&'a MemberSample, &'a RaftStatus)> {
-        let pods = match self.expectations.members_relay {
-            true => self.index.pods_by_member(),
-            false => BTreeMap::new(),
-        };
-        self.index.members.iter().filter_map(move |sample| {
+        let samples = self.samples();
+        samples.filter_map(|(sample, own)| Some((sample, own?)))
+    }
+
+    /// All samples in order of time, each with what the pod's own member answered: nothing where it was silent, or
+    /// where another member answered for it.
+    pub(crate) fn samples(
+        &self,
+    ) -> impl DoubleEndedIterator<Item = (&'a MemberSample, Option<&'a RaftStatus>)> {
+        self.index.members.iter().map(move |sample| {
             let sample: &'a MemberSample = sample;
-            let status = sample.status.as_ref()?;
-            let relayed = pods
-                .get(status.member.as_str())
-                .is_some_and(|pod| *pod != sample.pod);
-            (!relayed).then_some((sample, status))
+            let status = sample.status.as_ref();
+            (
+                sample,
+                status.filter(|status| !self.relayed(sample, status)),
+            )
         })
+    }
+
+    fn relayed(&self, sample: &MemberSample, status: &RaftStatus) -> bool {
+        let pod = self.pods.get(status.member.as_str());
+        self.expectations.members_relay && pod.is_some_and(|pod| *pod != sample.pod)
     }
 }

@@ -2,13 +2,15 @@
 //! future.
 //!
 //! A compaction counts from its acknowledgement where it must have happened, and from its call where it may have. etcd
-//! refuses to read what is below the revision that it is compacted to, and to compact to it again.
+//! refuses to read what is below the revision that it is compacted to, and to compact to it again. Where it is known to
+//! compact by itself too, a refusal may be of that, and nothing that is served is wrong for it.
 
 use super::Case;
+use super::compacted_alone::Passed;
 use super::placement;
 use super::verdict::Findings;
 use super::words;
-use crate::index::{Acked, Index, Op};
+use crate::index::{Acked, Op};
 use crate::record::{Nanos, Outcome, Request, Response};
 
 /// A revision that a request names.
@@ -20,18 +22,20 @@ struct Named {
 }
 
 /// Acknowledged and doubtful compactions, in the order of their calls.
-struct Compactions<'i, 'a> {
-    all: Vec<(&'i Op<'a>, i64)>,
+pub(super) struct Compactions<'a> {
+    all: Vec<(&'a Op<'a>, i64)>,
+    /// From when on others may have compacted to any revision.
+    others: Option<Nanos>,
+    /// How far etcd may have compacted by itself, where it does.
+    passed: Option<Passed>,
 }
 
-/// The highest revision that a client may have had compacted by this time.
-pub(super) fn asked(index: &Index<'_>, t: Nanos) -> i64 {
-    Compactions::new(index).asked(t, None)
-}
+/// The fault after which the operator compacts, to free space.
+const FILLS_QUOTA: &str = "fill_quota";
 
 /// Judges every request that names a revision.
 pub(super) fn check(case: &Case<'_>, findings: &mut Findings) {
-    let compactions = Compactions::new(case.index);
+    let compactions = Compactions::new(case);
     for op in &case.index.ops {
         let why = match op.end.map(|end| &end.outcome) {
             Some(Outcome::Ok { .. }) => op.acked().and_then(|acked| compactions.served(op, acked)),
@@ -46,17 +50,46 @@ pub(super) fn check(case: &Case<'_>, findings: &mut Findings) {
     }
 }
 
-impl<'i, 'a> Compactions<'i, 'a> {
-    fn new(index: &'i Index<'a>) -> Self {
+impl<'a> Compactions<'a> {
+    pub(super) fn new(case: &Case<'a>) -> Self {
+        let index = case.index;
         let all = index.ops.iter().filter_map(|op| match op.call.request {
             Request::Compact { revision } if !op.failed() => Some((op, revision)),
             _ => None,
         });
-        Self { all: all.collect() }
+        let fills = index
+            .faults
+            .iter()
+            .filter(|fault| fault.name == FILLS_QUOTA);
+        Self {
+            all: all.collect(),
+            others: fills.map(|fault| fault.from).min(),
+            passed: Passed::of(case),
+        }
     }
 
-    /// The highest that may have happened by a time, of others than this operation.
-    fn asked(&self, t: Nanos, but: Option<u64>) -> i64 {
+    /// The highest revision that may have been compacted to by a time.
+    pub(super) fn upto(&self, t: Nanos) -> i64 {
+        self.asked(t, None).max(self.by_itself(t))
+    }
+
+    fn by_itself(&self, t: Nanos) -> i64 {
+        self.passed.as_ref().map_or(0, |passed| passed.upto(t))
+    }
+
+    /// How far etcd may have compacted by itself by a time, in words behind others; empty where it does not.
+    pub(super) fn told(&self, t: Nanos) -> String {
+        let passed = self.passed.as_ref();
+        passed.map_or_else(String::new, |passed| {
+            format!(", and etcd by itself no further than {}", passed.upto(t))
+        })
+    }
+
+    /// The highest that clients may have compacted to by a time, with others than this operation.
+    pub(super) fn asked(&self, t: Nanos, but: Option<u64>) -> i64 {
+        if self.others.is_some_and(|from| from <= t) {
+            return i64::MAX;
+        }
         let all = self.all.iter();
         all.take_while(|(op, _)| op.call.t <= t)
             .filter(|(op, _)| Some(op.id()) != but)
@@ -105,9 +138,13 @@ impl<'i, 'a> Compactions<'i, 'a> {
         revisions(&op.call.request, None, &mut named);
         let end = op.end.map_or(Nanos::MAX, |end| end.t);
         let asked = self.asked(end, Some(op.id()));
-        let may = |named: &Named| named.revision < asked.saturating_add(i64::from(named.compacts));
+        let upto = asked.max(self.by_itself(end));
+        let may = |named: &Named| named.revision < upto.saturating_add(i64::from(named.compacts));
         (!named.is_empty() && !named.iter().any(may)).then(|| {
-            format!("was refused as compacted, no client compacted further than {asked} by then")
+            let own = self.told(end);
+            format!(
+                "was refused as compacted, no client compacted further than {asked} by then{own}"
+            )
         })
     }
 }

@@ -2,18 +2,22 @@
 //! successful write. The sample over all rounds is held against the budget of the route ([`Sample`]).
 //!
 //! A budget is absolute where nothing needs to elect a leader. Where something must, no client can write meanwhile: the
-//! value is the gap less the gap of a client that dials all members, in the same round. Where pods or processes were
-//! ended and no term began, the gap counts in full: no election and no network fault explains what the dial-all client
-//! lost too.
+//! value is the gap less what a client that dials all members had none either for, at the same time. A second budget of
+//! the same route is absolute then, so that an election that takes long is not free. Where pods or processes were ended
+//! and no term began, the gap counts in full: no election and no network fault explains what the dial-all client lost
+//! too.
 //!
-//! A gap without a budget is only reported; a round without a write proves nothing and is inconclusive.
+//! A gap without a budget is only reported; a round without a write proves nothing and is inconclusive, and so does one
+//! in which the recording client restarted. How busy the machine was is asked for the time around the gap that counts:
+//! a stall elsewhere in the round excuses nothing.
 
 use std::collections::BTreeMap;
 
 use super::Case;
+use super::elections::{Disturbance, disturbances};
 use super::expectations::GapBudget;
-use super::gaps::{self, Measured, Track, Window, milliseconds};
-use super::machine::Machine;
+use super::gaps::{self, Gap, Measured, Track, Window, milliseconds};
+use super::machine::{Conditions, Machine};
 use super::rounds::{Round, rounds};
 use super::sample::{Limits, Sample, median};
 use super::verdict::{Finding, Findings, Verdict};
@@ -21,7 +25,7 @@ use crate::history::History;
 use crate::index::Index;
 use crate::record::{Nanos, Outcome, Route};
 
-/// Name of the check of gaps.
+/// Name of the check of gaps: of how long no write succeeded.
 pub const CHECK: &str = "continuity";
 
 /// Faults that end a pod or a process and disturb nothing else.
@@ -30,8 +34,6 @@ const ENDS_ONLY: &[&str] = &["delete_pod", "kill_process"];
 /// Gaps of every route in one round.
 struct Seen {
     round: usize,
-    /// Why times cannot be judged in it.
-    starved: Option<String>,
     /// False where the gap of the dial-all client excuses nothing.
     excused: bool,
     routes: BTreeMap<Route, Measured>,
@@ -42,31 +44,11 @@ pub(super) fn check(case: &Case<'_>) -> Verdict {
     let mut findings = Findings::default();
     let tracks = gaps::tracks(case.index);
     let rounds = rounds(case.index);
-    let mut seen = Vec::new();
-    for round in &rounds {
-        let Round { number, window, .. } = round;
-        let routes = measured(&tracks, *window);
-        for (route, measured) in &routes {
-            tell(
-                &format!("round_{number}.{}", name(*route)),
-                measured,
-                &mut findings,
-            );
-        }
-        parts(case, &tracks, (*number, *window), &mut findings);
-        if routes.is_empty() {
-            findings.doubt(format!("no write was wanted in round {number}"));
-        }
-        seen.push(Seen {
-            round: *number,
-            starved: case.machine.starved(*window),
-            excused: excused(case.index, round),
-            routes,
-        });
-    }
+    let look = |round| look(case, &tracks, round, &mut findings);
+    let seen: Vec<Seen> = rounds.iter().filter_map(look).collect();
     for route in tracks.keys() {
         let of_route = || seen.iter().filter_map(|seen| seen.routes.get(route));
-        let gaps = || of_route().map(|measured| measured.gap_ms);
+        let gaps = || of_route().map(|measured| measured.gap.ms);
         if let (Some(median), Some(most)) = (median(gaps()), gaps().reduce(f64::max)) {
             findings.figure(format!("{}.median_ms", name(*route)), median);
             findings.figure(format!("{}.most_ms", name(*route)), most);
@@ -81,14 +63,61 @@ pub(super) fn check(case: &Case<'_>) -> Verdict {
     if tracks.is_empty() {
         findings.doubt("no write was ever wanted".to_owned());
     }
+    let disturbances = disturbances(case);
+    let conditions = |gap: &Gap| conditions(case.machine, &disturbances, gap);
     for budget in &case.expectations.gaps {
-        hold(budget, &seen, &mut findings);
+        match rounds.is_empty() {
+            true => findings.doubt(format!(
+                "there was no fault that the budget of {} is for",
+                name(budget.route)
+            )),
+            false => hold(budget, &seen, conditions, &mut findings),
+        }
     }
     findings.verdict(CHECK)
 }
 
+/// Looks at one round; absent where it cannot be judged, because no client ran for a part of it.
+fn look(
+    case: &Case<'_>,
+    tracks: &BTreeMap<Route, Track>,
+    round: &Round,
+    findings: &mut Findings,
+) -> Option<Seen> {
+    let Round { number, window, .. } = round;
+    let routes = measured(tracks, *window);
+    for (route, measured) in &routes {
+        let prefix = format!("round_{number}.{}", name(*route));
+        tell(&prefix, measured, findings);
+    }
+    parts(case, tracks, (*number, *window), findings);
+    if routes.is_empty() {
+        findings.doubt(format!("no write was wanted in round {number}"));
+    }
+    if restarted(case.index, *window) {
+        findings.doubt(format!(
+            "the recording client restarted in round {number}, its gap is not the service's"
+        ));
+        return None;
+    }
+    Some(Seen {
+        round: *number,
+        excused: excused(case.index, round),
+        routes,
+    })
+}
+
+/// True when no recording client ran for a part of a window.
+fn restarted(index: &Index<'_>, window: Window) -> bool {
+    let mut restarts = index.restarts.iter();
+    restarts.any(|(from, to)| *from <= window.to && *to >= window.from)
+}
+
 fn tell(prefix: &str, measured: &Measured, findings: &mut Findings) {
-    findings.figure(format!("{prefix}.gap_ms"), measured.gap_ms);
+    findings.figure(format!("{prefix}.gap_ms"), measured.gap.ms);
+    if let Some(over) = measured.over_dial_all {
+        findings.figure(format!("{prefix}.over_dial_all_ms"), over.ms);
+    }
     findings.figure(format!("{prefix}.slowest_ms"), measured.slowest_ms);
     findings.count(format!("{prefix}.writes"), measured.writes);
     findings.count(format!("{prefix}.failed"), measured.failed);
@@ -136,7 +165,6 @@ fn parts(
 
 /// The first leader of a term that is higher than all before the window, and when it was seen first.
 fn elected<'a>(case: &Case<'a>, window: Window) -> Option<(&'a str, Nanos)> {
-    let pods = case.index.pods_by_member();
     let before = case
         .index
         .members
@@ -152,33 +180,31 @@ fn elected<'a>(case: &Case<'a>, window: Window) -> Option<(&'a str, Nanos)> {
         .filter(|sample| sample.t >= window.from && sample.t <= window.to);
     inside.find_map(|sample| {
         let status = sample.status.as_ref().filter(|status| status.term > term)?;
-        Some((*pods.get(status.leader.as_deref()?)?, sample.t))
+        Some((*case.pods.get(status.leader.as_deref()?)?, sample.t))
     })
 }
 
 /// Holds the sample of one route against its budget.
-fn hold(budget: &GapBudget, seen: &[Seen], findings: &mut Findings) {
+fn hold(
+    budget: &GapBudget,
+    seen: &[Seen],
+    conditions: impl Fn(&Gap) -> Conditions,
+    findings: &mut Findings,
+) {
     let route = name(budget.route);
     let mut sample = Sample::default();
     for Seen {
         round,
-        starved,
         excused,
         routes,
     } in seen
     {
         match value(budget, routes, *excused) {
-            Some(ms) => sample.add(*round, ms, starved.clone()),
+            Some(gap) => sample.add(*round, gap.ms, conditions(&gap)),
             None => findings.doubt(format!(
                 "no write on {route}, or on dial_all to compare with, in round {round}"
             )),
         }
-    }
-    if seen.is_empty() {
-        findings.doubt(format!(
-            "there was no fault that the budget of {route} is for"
-        ));
-        return;
     }
     let (what, told) = match budget.over_dial_all {
         false => (route.to_owned(), format!("{route} had no successful write")),
@@ -190,12 +216,27 @@ fn hold(budget: &GapBudget, seen: &[Seen], findings: &mut Findings) {
     sample.judge(&what, &told, limits(budget), findings);
 }
 
-/// What a budget is held against in one round, in milliseconds.
-fn value(budget: &GapBudget, routes: &BTreeMap<Route, Measured>, excused: bool) -> Option<f64> {
-    let gap_ms = routes.get(&budget.route)?.gap_ms;
+/// How much longer a gap may have been by the machine's doing. An election that it had raft hold costs as long as raft
+/// waits and votes.
+fn conditions(machine: &Machine<'_>, disturbances: &[Disturbance], gap: &Gap) -> Conditions {
+    let of_machine = machine.conditions(gap.window.around());
+    let touches = |disturbance: &&Disturbance| disturbance.window.touches(gap.window);
+    match disturbances.iter().find(touches) {
+        Some(disturbance) => Conditions {
+            why: disturbance.why.clone(),
+            stretch: f64::INFINITY,
+            ..of_machine
+        },
+        None => of_machine,
+    }
+}
+
+/// What a budget is held against in one round.
+fn value(budget: &GapBudget, routes: &BTreeMap<Route, Measured>, excused: bool) -> Option<Gap> {
+    let measured = routes.get(&budget.route)?;
     match budget.over_dial_all && excused {
-        false => Some(gap_ms),
-        true => Some(gap_ms - routes.get(&Route::DialAll)?.gap_ms),
+        false => Some(measured.gap),
+        true => measured.over_dial_all,
     }
 }
 
@@ -242,7 +283,9 @@ fn limits(budget: &GapBudget) -> Limits {
     }
 }
 
-/// What the budgets of a run are held against, for the rounds on a machine that was not starved.
+/// The gaps of a run, in milliseconds: a row for each round, with one value for each budget. Rounds in which the
+/// machine was too busy around a gap are left out. Where processes waited for a processor, a value is divided by the
+/// factor by which that made every step longer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GapSamples {
     budgets: Vec<GapBudget>,
@@ -251,44 +294,49 @@ pub struct GapSamples {
 }
 
 impl GapSamples {
-    /// Rounds with one value in milliseconds for each budget.
+    /// Rounds that were measured before; each has one value in milliseconds for each budget.
     pub fn new(budgets: Vec<GapBudget>, rounds: Vec<Vec<f64>>) -> Self {
         Self { budgets, rounds }
     }
 
-    /// Of a run; a round in which some route had no write is left out.
+    /// Those of a run. A round is also left out when a route had no write in it, or when no recording client ran for a
+    /// part of it.
     pub fn of(history: &History, budgets: Vec<GapBudget>) -> Self {
         let index = Index::new(history);
         let machine = Machine::new(&index);
         let tracks = gaps::tracks(&index);
         let judged = rounds(&index).into_iter();
-        let judged = judged.filter(|round| machine.starved(round.window).is_none());
+        let judged = judged.filter(|round| !restarted(&index, round.window));
         let row = |round: Round| {
             let routes = measured(&tracks, round.window);
             let excused = excused(&index, &round);
-            let value = |budget| value(budget, &routes, excused);
+            let value = |budget| {
+                let gap = value(budget, &routes, excused)?;
+                let conditions = machine.conditions(gap.window.around());
+                (!conditions.spoil()).then_some(gap.ms / conditions.stretch)
+            };
             budgets.iter().map(value).collect()
         };
         let rounds = judged.filter_map(row).collect();
         Self { budgets, rounds }
     }
 
-    /// The rows: one a round, one value in milliseconds a budget.
+    /// The rows, one for each round.
     pub fn rounds(&self) -> &[Vec<f64>] {
         &self.rounds
     }
 
-    /// True when both are held against the same limits.
+    /// True when both have the same budgets.
     pub fn has_limits_of(&self, other: &Self) -> bool {
         self.budgets == other.budgets
     }
 
-    /// True when a run with these rounds instead would be a violation.
+    /// True when a run with `rounds` instead of its own would be a violation. Each row has one value for each budget.
     pub fn late(&self, rounds: &[Vec<f64>]) -> bool {
         self.budgets.iter().enumerate().any(|(column, budget)| {
             let mut sample = Sample::default();
             for (number, row) in rounds.iter().enumerate() {
-                sample.add(number, row[column], None);
+                sample.add(number, row[column], Conditions::calm());
             }
             let mut findings = Findings::default();
             sample.judge("", "", limits(budget), &mut findings);
@@ -299,10 +347,18 @@ impl GapSamples {
 
 /// Every route that had writes in a window.
 fn measured(tracks: &BTreeMap<Route, Track>, window: Window) -> BTreeMap<Route, Measured> {
-    tracks
-        .iter()
-        .filter_map(|(route, track)| Some((*route, track.measure(window)?)))
-        .collect()
+    let dial_all = tracks
+        .get(&Route::DialAll)
+        .filter(|track| track.measure(window).is_some());
+    let measure = |(route, track): (&Route, &Track)| {
+        let compared = dial_all.filter(|_| *route != Route::DialAll);
+        let measured = Measured {
+            over_dial_all: compared.map(|other| track.over(other, window)),
+            ..track.measure(window)?
+        };
+        Some((*route, measured))
+    };
+    tracks.iter().filter_map(measure).collect()
 }
 
 /// A route as figures name it.

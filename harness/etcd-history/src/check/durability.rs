@@ -3,30 +3,22 @@
 //!
 //! Works without the replay: from acknowledgements alone, so that a fault of the replay cannot hide a loss.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod ledger;
+mod spans;
 
+use std::collections::BTreeSet;
+
+use self::ledger::Ledger;
 use super::Case;
 use super::keyspace::Keys;
-
-use super::placement;
 use super::store::Item;
 use super::verdict::{Findings, Verdict};
 use super::words;
-use crate::index::Op;
-use crate::record::{KeyEvent, KeyValue, Nanos, Request, Response};
+use crate::hash::FastSet;
+use crate::record::{KeyValue, Nanos, Request, Response};
 
 /// Name of the check.
 const CHECK: &str = "durability";
-
-/// The last acknowledged write of a key.
-#[derive(Clone, Copy)]
-struct Last<'a> {
-    revision: i64,
-    /// Value; absent for a delete.
-    value: Option<&'a str>,
-    lease: i64,
-    op: Op<'a>,
-}
 
 /// A look at the keys after the writes.
 struct Look<'a> {
@@ -37,30 +29,19 @@ struct Look<'a> {
     kvs: &'a [KeyValue],
 }
 
-/// All that was acknowledged up to a revision, and what else may have happened.
-#[derive(Default)]
-struct Ledger<'a> {
-    last: BTreeMap<&'a str, Last<'a>>,
-    range_deletes: BTreeMap<Keys<'a>, (i64, Option<Op<'a>>)>,
-    unknown_deletes: Vec<Keys<'a>>,
-    unknown_values: BTreeSet<&'a str>,
-    /// Deletes that a watcher saw: last revision per key.
-    seen_deletes: BTreeMap<&'a str, i64>,
-    acked_values: usize,
-}
-
 /// Judges durability.
 pub(super) fn check(case: &Case<'_>) -> Verdict {
     let mut findings = Findings::default();
-    let ledger = Ledger::keep(case, i64::MAX);
+    judge(case, &mut findings);
+    findings.verdict(CHECK)
+}
+
+/// Judges all looks. Gives how often an entry of the ledger was looked at.
+fn judge(case: &Case<'_>, findings: &mut Findings) -> usize {
+    let mut ledger = Ledger::of(case);
     findings.count("acknowledged_writes", ledger.acked_values);
-    findings.count("keys", ledger.last.len());
-    let dumps: BTreeSet<_> = case
-        .index
-        .finals
-        .iter()
-        .map(|state| state.pod.as_str())
-        .collect();
+    let finals = case.index.finals.iter();
+    let dumps: BTreeSet<_> = finals.map(|state| state.pod.as_str()).collect();
     findings.count("members_dumped", dumps.len());
     let members = case.expectations.members as usize;
     let wanted = if case.expectations.ends_healthy {
@@ -77,18 +58,18 @@ pub(super) fn check(case: &Case<'_>) -> Verdict {
     if ledger.acked_values == 0 {
         findings.doubt("no write was acknowledged".to_owned());
     }
-    let looks = looks(case);
-    let revisions: BTreeSet<i64> = looks.iter().map(|look| look.revision).collect();
-    for revision in revisions {
+    let mut looks = looks(case);
+    looks.sort_by_key(|look| look.revision);
+    for look in &looks {
         // A look shows everything up to its revision, and nothing of what came after.
-        let ledger = Ledger::keep(case, revision);
-        for look in looks.iter().filter(|look| look.revision == revision) {
-            ledger.compare(case, look, &mut findings);
-            ledger.written(case, look, &mut findings);
-        }
+        ledger.forward(look.revision);
+        compare(case, look, &mut ledger, findings);
+        written(case, look, &ledger, findings);
     }
-    lag(&ledger, &looks, dumps.len() >= members, &mut findings);
-    findings.verdict(CHECK)
+    ledger.forward(i64::MAX);
+    findings.count("keys", ledger.keys());
+    lag(&ledger, &looks, dumps.len() >= members, findings);
+    ledger.steps
 }
 
 fn looks<'a>(case: &Case<'a>) -> Vec<Look<'a>> {
@@ -132,7 +113,7 @@ fn looks<'a>(case: &Case<'a>) -> Vec<Look<'a>> {
 
 /// A member that is behind is only late, unless no member has what was acknowledged.
 fn lag(ledger: &Ledger<'_>, looks: &[Look<'_>], all: bool, findings: &mut Findings) {
-    let Some(newest) = ledger.last.values().max_by_key(|last| last.revision) else {
+    let Some(newest) = ledger.newest() else {
         return;
     };
     let behind: Vec<_> = looks
@@ -165,200 +146,181 @@ fn lag(ledger: &Ledger<'_>, looks: &[Look<'_>], all: bool, findings: &mut Findin
     }
 }
 
-impl<'a> Ledger<'a> {
-    fn keep(case: &Case<'a>, end: i64) -> Self {
-        let mut ledger = Self::default();
-        for op in &case.index.ops {
-            match op.acked() {
-                Some(acked) if acked.revision > end => {}
-                Some(acked) => {
-                    for (request, response) in op.call.request.answered(acked.response) {
-                        ledger.acknowledged(op, request, (acked.revision, response));
-                    }
-                }
-                None if op.unknown() => ledger.doubtful(&op.call.request),
-                None => {}
-            }
-        }
-        let entries = case.log.entries();
-        for (revision, entry) in entries.take_while(|(revision, _)| *revision <= end) {
-            for event in entry.events {
-                if let KeyEvent::Delete { key, .. } = event {
-                    ledger.seen_deletes.insert(key, revision);
-                }
-            }
-        }
-        ledger
-    }
-
-    fn acknowledged(
-        &mut self,
-        op: &Op<'a>,
-        request: &'a Request,
-        (revision, response): (i64, &'a Response),
-    ) {
-        match (request, response) {
-            (Request::Put { key, value, lease }, Response::Put {}) => {
-                self.acked_values += 1;
-                self.remember(
-                    key,
-                    Last {
-                        revision,
-                        value: Some(value),
-                        lease: *lease,
-                        op: *op,
-                    },
-                );
-            }
-            (Request::Delete { key, range_end }, Response::Delete { deleted: 1.. }) => {
-                let keys = Keys::new(key, range_end.as_deref());
-                if keys.is_range() {
-                    let last = self.range_deletes.entry(keys).or_default();
-                    if revision > last.0 {
-                        *last = (revision, Some(*op));
-                    }
-                } else {
-                    self.remember(
-                        key,
-                        Last {
-                            revision,
-                            value: None,
-                            lease: 0,
-                            op: *op,
-                        },
-                    );
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn remember(&mut self, key: &'a str, write: Last<'a>) {
-        let last = self.last.entry(key).or_insert(write);
-        if write.revision >= last.revision {
-            *last = write;
-        }
-    }
-
-    fn doubtful(&mut self, request: &'a Request) {
-        self.unknown_values.extend(placement::values_of(request));
-        for request in request.parts() {
-            match request {
-                Request::Delete { key, range_end } => {
-                    self.unknown_deletes
-                        .push(Keys::new(key, range_end.as_deref()));
-                }
-                // It may have moved the key to a lease, which then took it along.
-                Request::Put { key, lease, .. } if *lease != 0 => {
-                    self.unknown_deletes.push(Keys::new(key, None))
-                }
-                _ => {}
-            }
-        }
-    }
-
-    fn compare(&self, case: &Case<'a>, look: &Look<'a>, findings: &mut Findings) {
-        let there: BTreeMap<&str, &KeyValue> =
-            look.kvs.iter().map(|kv| (kv.key.as_str(), kv)).collect();
-        for (key, last) in &self.last {
-            if look.keys.is_some_and(|keys| !keys.hold(key)) {
-                continue;
-            }
-            let last = self.range_deleted(key, *last);
-            let wrong = match there.get(key) {
-                Some(kv) => self.wrong(&last, kv),
-                None if last.value.is_none() || self.may_be_deleted(key, &last) => None,
-                None => Some("it is not there and nothing deleted it".to_owned()),
-            };
-            if let Some(why) = wrong {
-                findings.violation(
-                    format!(
-                        "{} at revision {} has lost {key}: last acknowledged was {}, but {why}",
-                        look.who,
-                        look.revision,
-                        words::op(case.index, &last.op)
-                    ),
-                    vec![last.op.id()],
-                );
-            }
-        }
-    }
-
-    fn range_deleted(&self, key: &str, last: Last<'a>) -> Last<'a> {
-        let delete = self
-            .range_deletes
-            .iter()
-            .filter(|(keys, _)| keys.hold(key))
-            .filter_map(|(_, (revision, op))| Some((*revision, (*op)?)))
-            .filter(|(revision, _)| *revision > last.revision)
-            .max_by_key(|(revision, _)| *revision);
-        delete.map_or(last, |(revision, op)| Last {
-            revision,
-            value: None,
-            lease: 0,
-            op,
-        })
-    }
-
-    /// What is wrong with a key that is there.
-    fn wrong(&self, last: &Last<'_>, kv: &KeyValue) -> Option<String> {
-        let has = format!(
-            "it is {} of revision {}",
-            words::shown(&kv.value),
-            kv.mod_revision
+/// What was acknowledged is there, or something that may have come after it is.
+fn compare<'a>(case: &Case<'a>, look: &Look<'a>, ledger: &mut Ledger<'a>, findings: &mut Findings) {
+    for (key, last, why) in ledger.lost(look.keys, look.kvs) {
+        findings.violation(
+            format!(
+                "{} at revision {} has lost {key}: last acknowledged was {}, but {why}",
+                look.who,
+                look.revision,
+                words::op(case.index, last.op)
+            ),
+            vec![last.op.id()],
         );
-        if kv.mod_revision < last.revision {
-            return Some(has);
+    }
+}
+
+/// What is there was written by a client, as the replay has it, and nothing is missing of what the replay has. A lease
+/// that ended would have made a revision. A look that is behind shows as it is now what was not written since.
+fn written(case: &Case<'_>, look: &Look<'_>, ledger: &Ledger<'_>, findings: &mut Findings) {
+    let before = case.replayed.made.base();
+    let store = &case.replayed.reached.store;
+    let replayed = case.replayed.stop.is_none();
+    let whole = replayed && store.revision == look.revision;
+    let mut shown = FastSet::default();
+    for kv in look.kvs {
+        let key = kv.key.as_str();
+        let of_run = kv.mod_revision > before;
+        let known = ledger.knows(key) || !of_run;
+        let why = match store.get(key) {
+            _ if kv.mod_revision > look.revision => "which is after the look",
+            _ if !shown.insert(key) => "which it shows twice",
+            Some(item)
+                if (whole || replayed && item.modified == kv.mod_revision)
+                    && *item != Item::of(kv) =>
+            {
+                "which is not how it was left"
+            }
+            None if whole && of_run => "which is not there at that revision",
+            _ if !known && !ledger.may_write(&kv.value) => "which no client may have written",
+            _ => continue,
+        };
+        findings.violation(
+            format!(
+                "{} at revision {} has {key} = {} of revision {}, {why}",
+                look.who,
+                look.revision,
+                words::shown(&kv.value),
+                kv.mod_revision,
+            ),
+            Vec::new(),
+        );
+    }
+    if whole {
+        missing(case, look, before, findings);
+    }
+}
+
+/// The first key of the run that the store of the replay has at the revision of the look, and the look has not.
+fn missing(case: &Case<'_>, look: &Look<'_>, before: i64, findings: &mut Findings) {
+    let there: FastSet<&str> = look.kvs.iter().map(|kv| kv.key.as_str()).collect();
+    let mut left = case.replayed.reached.store.among(look.keys);
+    let gone = left.find(|(key, item)| item.modified > before && !there.contains(key));
+    if let Some((key, item)) = gone {
+        findings.violation(
+            format!(
+                "{} at revision {} is without {key} = {} of revision {}, which nothing deleted",
+                look.who,
+                look.revision,
+                words::shown(item.value),
+                item.modified,
+            ),
+            Vec::new(),
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::Finding;
+    use crate::check::all::with_case;
+    use crate::check::test_support::{Story, found, get, kv, put, small};
+
+    fn range(key: &str) -> Request {
+        Request::Delete {
+            key: key.to_owned(),
+            range_end: Some(format!("{key}~")),
         }
-        if kv.mod_revision == last.revision {
-            return (last.value != Some(kv.value.as_str())).then_some(has);
-        }
-        // Later than everything acknowledged: only a write of unknown outcome.
-        (!self.unknown_values.contains(kv.value.as_str()))
-            .then(|| format!("{has}, which no client may have written"))
     }
 
-    /// What is there was written by a client, as the replay has it.
-    fn written(&self, case: &Case<'a>, look: &Look<'a>, findings: &mut Findings) {
-        let before = case.replayed.made.base();
-        let store = &case.replayed.reached.store;
-        let whole = case.replayed.stop.is_none() && store.revision == look.revision;
-        for kv in look.kvs {
-            let key = kv.key.as_str();
-            let of_run = kv.mod_revision > before;
-            let known = self.last.contains_key(key) || !of_run;
-            let why = match store.get(key) {
-                _ if kv.mod_revision > look.revision => "which is after the look",
-                Some(item) if whole && *item != Item::of(kv) => "which is not how it was left",
-                None if whole && of_run => "which is not there at that revision",
-                _ if !known && !self.unknown_values.contains(kv.value.as_str()) => {
-                    "which no client may have written"
-                }
-                _ => continue,
+    /// So many times in the last phase: a put and a read of its key, the delete of a range, and one that is not
+    /// answered. Every read is of another revision.
+    fn story(times: i64) -> Story {
+        let mut story = Story::new().phase(1, "final");
+        let mut kept = Vec::new();
+        for round in 0..times {
+            let (t, revision) = (10 + 10 * round, 2 + 3 * round);
+            let [a, b, c] = ["a", "b", "c"].map(|kind| format!("{kind}{round:05}"));
+            kept.push(kv(&a, &a, revision));
+            story = story
+                .put(1, (t, t + 1), (&a, &a), revision)
+                .ok(
+                    2,
+                    (t + 2, t + 3),
+                    get(&a),
+                    (revision, found(&[kv(&a, &a, revision)])),
+                )
+                .put(1, (t + 4, t + 5), (&b, &b), revision + 1)
+                .ok(
+                    1,
+                    (t + 6, t + 7),
+                    range(&b),
+                    (revision + 2, Response::Delete { deleted: 1 }),
+                )
+                .unknown(3, (t + 8, t + 9), range(&c));
+        }
+        let end = 20 + 10 * times;
+        story.dump(end, "etcd-0", (1 + 3 * times, &kept))
+    }
+
+    #[test]
+    fn each_write_is_looked_at_so_often_as_there_are_writes_and_not_for_each_read_again() {
+        let steps = |times| {
+            let history = story(times).history();
+            with_case(&history, &small(), |case| {
+                let mut findings = Findings::default();
+                let steps = judge(case, &mut findings);
+                assert_eq!(findings.verdict(CHECK).finding, Finding::Pass);
+                steps
+            })
+        };
+        let (half, whole) = (steps(300), steps(600));
+        assert!(half >= 5 * 300, "{half}: every entry is looked at");
+        assert!(whole < half * 5 / 2, "{half} for 300, {whole} for 600");
+        assert!(whole < 20 * 600, "{whole}");
+    }
+
+    #[test]
+    fn what_later_looks_show_is_held_against_what_was_there_by_then() {
+        let read = |value: &str, revision| {
+            let kvs = [kv("x", value, revision)];
+            story(3).put(1, (61, 62), ("x", "first"), 11).ok(
+                2,
+                (63, 64),
+                get("x"),
+                (11, found(&kvs)),
+            )
+        };
+        read("first", 11).passes(CHECK);
+        read("other", 11).violates(CHECK, "has lost x: last acknowledged was");
+        // The dump of revision 10 need not have it, a read at 12 must.
+        let gone = || read("first", 11).put(1, (65, 66), ("y", "1"), 12);
+        let lost = gone().ok(2, (67, 68), get("x"), (12, found(&[])));
+        lost.violates(CHECK, "it is not there and nothing deleted it");
+        let deleted = |to: &str| {
+            let request = Request::Delete {
+                key: "w".to_owned(),
+                range_end: Some(to.to_owned()),
             };
-            findings.violation(
-                format!(
-                    "{} at revision {} has {key} = {} of revision {}, {why}",
-                    look.who,
-                    look.revision,
-                    words::shown(&kv.value),
-                    kv.mod_revision,
-                ),
-                Vec::new(),
-            );
-        }
-    }
-
-    fn may_be_deleted(&self, key: &str, last: &Last<'_>) -> bool {
-        last.lease != 0
-            || self.unknown_deletes.iter().any(|keys| keys.hold(key))
-            || self
-                .seen_deletes
-                .get(key)
-                .is_some_and(|revision| *revision > last.revision)
-            || self
-                .range_deletes
-                .iter()
-                .any(|(keys, (revision, _))| keys.hold(key) && *revision > last.revision)
+            let deleted = Response::Delete { deleted: 1 };
+            let story = gone().ok(1, (67, 68), request, (13, deleted));
+            story.ok(2, (69, 70), get("x"), (13, found(&[])))
+        };
+        let verdict = |to| with_case(&deleted(to).history(), &small(), check).finding;
+        assert_eq!(verdict("y"), Finding::Pass);
+        assert!(
+            matches!(verdict("x"), Finding::Violation { .. }),
+            "x is not among them"
+        );
+        // One of unknown outcome may have taken it at any time.
+        let doubtful = gone().unknown(3, (67, 68), range("x"));
+        let doubtful = doubtful.ok(2, (69, 70), get("x"), (12, found(&[])));
+        let doubtful = with_case(&doubtful.history(), &small(), check).finding;
+        assert_eq!(doubtful, Finding::Pass);
+        let again = gone().unknown(3, (67, 68), put("x", "again"));
+        let again = again.ok(2, (69, 70), get("x"), (12, found(&[])));
+        again.violates(CHECK, "it is not there and nothing deleted it");
     }
 }

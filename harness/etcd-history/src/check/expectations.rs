@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
+use super::auto_compaction::AutoCompaction;
 use crate::record::{Request, Route};
 
 /// Longest time that a plan may name: a run lasts minutes.
@@ -14,7 +15,7 @@ const DAY_MS_F: f64 = 86_400_000.0;
 /// Most members that a plan may name: a raft group of more is not run in practice.
 const MEMBERS_MAX: u32 = 100;
 
-/// What a scenario promises and allows.
+/// What a run is judged by: what must be so, and what faults excuse.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Expectations {
@@ -27,15 +28,18 @@ pub struct Expectations {
     pub traffic: Traffic,
     /// Kinds of operation that must have succeeded at least once.
     pub operations: BTreeSet<OperationKind>,
-    /// Fewest keys that locks guard and that two clients at least have written: what one holds alone is not contested.
+    /// Fewest keys that are guarded by a lock and were written by at least two clients each.
     pub contested_locks: u32,
     /// Budgets for gaps; a gap without a budget is only reported.
     pub gaps: Vec<GapBudget>,
     /// Most terms that may begin in a round: none where the leader stays, one where it moves; absent: no limit.
     pub terms_per_round: Option<u64>,
+    /// Most terms that may begin in a round in which a leader must be elected. Timers elect, so this is a claim about
+    /// time; absent: no limit.
+    pub terms_per_election: Option<u64>,
     /// True when every fault is a planned move: no write through the service may fail, and the hand-over is short.
     pub planned: bool,
-    /// Phases that must come in time.
+    /// Phases that must begin in time.
     pub in_time: Vec<InTime>,
     /// How long after its heal a fault still excuses what happens, in milliseconds.
     #[serde(deserialize_with = "milliseconds")]
@@ -46,27 +50,31 @@ pub struct Expectations {
     pub leaving: BTreeSet<String>,
     /// Pods whose member may come back with another identity (its disk was taken).
     pub replaced_members: BTreeSet<String>,
-    /// True when a pod whose etcd is dead passes connections on (`relayClients`): a sample of a member that was seen in
-    /// another pod first is then that pod's. Two pods that run one member are not told from that.
+    /// True when the agent of a pod whose etcd is dead passes connections on to another member (`relayClients`). A
+    /// status is then only that of a pod when its member has the pod's name in member lists or, where none names it,
+    /// was seen in no other pod more often, so that two pods that run one member are not noticed.
     pub members_relay: bool,
     /// Fewest member lists that must have been read, where the run changes the membership.
     pub member_lists: u32,
-    /// How long the leader label may differ from raft's truth, in milliseconds; absent: only reported.
+    /// Longest time for which the leader label may differ from the raft leader, in milliseconds; absent: the time is
+    /// reported and not judged.
     #[serde(deserialize_with = "some_milliseconds")]
     pub label_lag_ms: Option<u64>,
     /// True when the run ends with every member in place and the labels settled.
     pub ends_healthy: bool,
-    /// False for a run without Kubernetes: no pods, no labels, no endpoints, and no leader service to send through.
+    /// False for a run without Kubernetes: no pods, no labels, no endpoints.
     pub kubernetes: bool,
     /// Election timeout of etcd, in milliseconds.
     #[serde(deserialize_with = "milliseconds")]
     pub election_ms: u64,
-    /// What a lease may take longer than its TTL and an election, in milliseconds.
+    /// What etcd compacts by itself; absent: nothing, so that only clients can have compacted.
+    pub auto_compaction: Option<AutoCompaction>,
+    /// Longest time that a lease may outlive its TTL and an election timeout, in milliseconds.
     #[serde(deserialize_with = "milliseconds")]
     pub lease_slack_ms: u64,
 }
 
-/// Fewest operations around every fault, so that a quiet run is never green.
+/// Fewest operations around every fault: with fewer a run proves nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Traffic {
@@ -84,11 +92,11 @@ pub struct Traffic {
 pub struct GapBudget {
     /// The route it is for.
     pub route: Route,
-    /// Most milliseconds for the median of the rounds, where there are three or more; absent: no limit.
+    /// Longest median gap of the rounds, in milliseconds, where there are three or more; absent: no limit.
     pub median_ms: Option<f64>,
-    /// Most milliseconds in each round.
+    /// Longest gap in any round, in milliseconds.
     pub limit_ms: f64,
-    /// True when both limits are for what the gap has over the gap of [`Route::DialAll`] in the same round.
+    /// True when both limits are for the difference to the gap of [`Route::DialAll`] in the same round.
     pub over_dial_all: bool,
 }
 
@@ -163,23 +171,27 @@ fn within_a_day<E: de::Error>(value: u64) -> Result<u64, E> {
     Err(E::custom(wrong))
 }
 
-/// A phase that must come in time after another one.
+/// A limit for the time from the begin of one phase to that of another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InTime {
     /// The phase from which time is counted.
     pub from: String,
-    /// The phase that must come.
+    /// The phase that must begin in time.
     pub to: String,
-    /// Most milliseconds.
+    /// Longest time between them, in milliseconds.
     #[serde(deserialize_with = "milliseconds")]
     pub limit_ms: u64,
 }
 
 impl Expectations {
-    /// True when they claim something about time.
+    /// True when some of them limit a time.
     pub fn claims_time(&self) -> bool {
-        self.planned || !self.gaps.is_empty() || !self.in_time.is_empty()
+        self.planned
+            || !self.gaps.is_empty()
+            || !self.in_time.is_empty()
+            || self.terms_per_election.is_some()
+            || self.label_lag_ms.is_some()
     }
 }
 
@@ -211,7 +223,7 @@ pub enum OperationKind {
     LeaseEnd,
     /// A write that the holder of a lock made, guarded by the revision of the lock.
     GuardedWrite,
-    /// Such a write that was refused, since the lock was gone.
+    /// A write that was guarded so and refused, because the lock was gone.
     RefusedHolder,
 }
 
@@ -245,6 +257,7 @@ impl Default for Expectations {
             contested_locks: 0,
             gaps: Vec::new(),
             terms_per_round: None,
+            terms_per_election: None,
             planned: false,
             in_time: Vec::new(),
             settle_ms: 3_000,
@@ -257,6 +270,7 @@ impl Default for Expectations {
             ends_healthy: true,
             kubernetes: true,
             election_ms: 1_000,
+            auto_compaction: None,
             lease_slack_ms: 2_000,
         }
     }
@@ -294,6 +308,8 @@ mod tests {
         let late = r#"{"in_time": [{"from": "a", "to": "b", "limit_ms": 5, "by": "c"}]}"#;
         refused(late, &["`by`"]);
         refused(r#"{"operations": ["putt"]}"#, &["`putt`"]);
+        let compaction = r#"{"auto_compaction": {"periodic": {"retention": 5}}}"#;
+        refused(compaction, &["`retention`", "`retention_ms`"]);
     }
 
     #[test]

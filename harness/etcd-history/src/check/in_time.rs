@@ -8,7 +8,7 @@ use super::gaps::{Window, milliseconds};
 use super::verdict::{Findings, Verdict};
 use crate::record::Nanos;
 
-/// Name of the check.
+/// Name of the check of phases that must begin in time.
 pub const CHECK: &str = "in_time";
 /// Judges every phase that has a limit, as often as it came.
 pub(super) fn check(case: &Case<'_>) -> Verdict {
@@ -38,9 +38,11 @@ pub(super) fn check(case: &Case<'_>) -> Verdict {
             if took_ms <= f64::from(limit_ms) {
                 continue;
             }
-            match case.machine.slow(window) {
-                Some(why) => findings.not_judged(told, &why),
-                None => findings.violation(told, Vec::new()),
+            let conditions = case.machine.conditions(window);
+            if took_ms <= conditions.allow(f64::from(limit_ms)) {
+                findings.not_judged(told, &conditions.why);
+            } else {
+                findings.violation(told, Vec::new());
             }
         }
         findings.figure(format!("{from}.to.{to}_most_ms"), longest);

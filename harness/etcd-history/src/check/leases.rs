@@ -1,16 +1,19 @@
 //! Leases: never gone before their last refresh plus their time, never kept long after it, never alive again, and
-//! nothing is attached to one that is gone.
+//! nothing is attached to one that is gone, or that no one was granted yet.
 //!
 //! Bounds are on the recording client's clock: a refresh took effect no earlier than its call, an expiry no later than
 //! a watcher saw it. A change of leader gives every lease its full time again, so that lateness is judged from there. A
 //! lease lives once for each grant. Where as many lives have ended for certain as can have begun, it is not there.
+//! Keys that a delete of unknown outcome may have taken tell nothing of their lease.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Case;
-use super::gaps::Window;
+use super::gaps::{Window, milliseconds};
 use super::lives::{self, Lease};
+use super::placement;
 use super::verdict::{Findings, Verdict};
+use super::witness::Stop;
 use super::words;
 use crate::index::Op;
 use crate::record::{Nanos, Outcome, Request, Response};
@@ -18,7 +21,9 @@ use crate::record::{Nanos, Outcome, Request, Response};
 /// Name of the check.
 const CHECK: &str = "leases";
 /// Clocks of two processes may tick this much apart over a lease.
-const EARLY_SLACK_NS: Nanos = 50_000_000;
+pub(super) const EARLY_SLACK_NS: Nanos = 50_000_000;
+/// The most that etcd gives where less is asked for: one and a half of the longest election timeout that it takes.
+const LEAST_TTL_MOST_S: i64 = 75;
 const MILLISECOND_NS: Nanos = 1_000_000;
 
 /// Judges leases.
@@ -35,9 +40,11 @@ pub(super) fn check(case: &Case<'_>) -> Verdict {
     answers(case, &mut findings);
     for (id, lease) in &leases {
         early(case, *id, lease, &mut findings);
+        ungranted(case, *id, lease, &mut findings);
         gone(case, *id, lease, &mut findings);
         granted_twice(case, *id, lease, &mut findings);
         refused(case, *id, lease, &mut findings);
+        missed(case, (*id, lease), &elections, &mut findings);
         if case.replayed.stop.is_none() {
             late(case, (*id, lease), (&elections, last_word), &mut findings);
         }
@@ -68,7 +75,7 @@ fn answers(case: &Case<'_>, findings: &mut Findings) {
             let why = format!("was given lease {given:x}");
             findings.violation(wrong(op, why), vec![op.id()]);
         }
-        if *given_ttl < ttl {
+        if *given_ttl < ttl || *given_ttl > ttl.max(LEAST_TTL_MOST_S) {
             let why = format!("was given {given_ttl} s");
             findings.violation(wrong(op, why), vec![op.id()]);
         }
@@ -77,20 +84,22 @@ fn answers(case: &Case<'_>, findings: &mut Findings) {
         let Request::LeaseKeepAlive { id } = op.call.request else {
             continue;
         };
-        if let Some(Response::LeaseKeepAlive { ttl: ttl @ 1.. }) =
-            op.acked().map(|acked| acked.response)
-            && let Some(ttls) = granted.get(&id)
-            && !doubtful.contains(&id)
-            && !ttls.contains(ttl)
-        {
-            let why = format!("reported {ttl} s, it was granted for {ttls:?}");
+        let why = match op.acked().map(|acked| acked.response) {
+            Some(Response::LeaseKeepAlive { ttl: ttl @ 1.. }) => granted
+                .get(&id)
+                .filter(|ttls| !doubtful.contains(&id) && !ttls.contains(ttl))
+                .map(|ttls| format!("reported {ttl} s, it was granted for {ttls:?}")),
+            Some(Response::LeaseKeepAlive { .. }) | None => None,
+            Some(_) => Some("got an answer of another kind".to_owned()),
+        };
+        if let Some(why) = why {
             findings.violation(wrong(op, why), vec![op.id()]);
         }
     }
 }
 
 fn early(case: &Case<'_>, id: i64, lease: &Lease<'_>, findings: &mut Findings) {
-    for end in &lease.ended {
+    for end in lease.ended.iter().filter(|end| !end.doubtful) {
         if lease.revoked_before(end.seen) {
             continue;
         }
@@ -120,6 +129,23 @@ fn early(case: &Case<'_>, id: i64, lease: &Lease<'_>, findings: &mut Findings) {
                 vec![refresh.id()],
             );
         }
+    }
+}
+
+/// What succeeded before any grant of the lease can have: all were refused, or are later. An etcd that was used before
+/// the run may have had the lease then.
+fn ungranted(case: &Case<'_>, id: i64, lease: &Lease<'_>, findings: &mut Findings) {
+    let unknown = matches!(case.replayed.stop, Some(Stop::Unknown { .. }));
+    if unknown || case.replayed.made.base() > 1 || !lease.is_of_the_run() {
+        return;
+    }
+    let revokes = lease.revokes.iter().filter(|op| op.acked().is_some());
+    let used = lease.keep_alives.iter().chain(&lease.uses);
+    for op in used.chain(revokes).filter(|op| lease.begun(op) == 0) {
+        let told = words::op(case.index, op);
+        let why =
+            format!("lease {id:x} was granted to no one by then, yet etcd found it for {told}");
+        findings.violation(why, vec![op.id()]);
     }
 }
 
@@ -205,6 +231,55 @@ fn refused(case: &Case<'_>, id: i64, lease: &Lease<'_>, findings: &mut Findings)
     }
 }
 
+/// A keep-alive that found no lease, although the same leader had kept it alive before and it was not due. A new leader
+/// may not have applied the grant yet: its term would have been seen by the next answer at the latest.
+fn missed(
+    case: &Case<'_>,
+    (id, lease): (i64, &Lease<'_>),
+    elections: &[Nanos],
+    findings: &mut Findings,
+) {
+    let settle = Nanos::try_from(case.expectations.settle_ms).unwrap_or(0);
+    let settle = settle.saturating_mul(MILLISECOND_NS);
+    for op in lease.missed.iter().filter(|_| lease.grants.len() == 1) {
+        let Some(kept) = alive(lease, op).filter(|kept| is_keep_alive(kept)) else {
+            continue;
+        };
+        let end = op.certain_by();
+        let Some(next) = answered_after(case, end) else {
+            continue;
+        };
+        let elected = |t: &Nanos| (kept.call.t..=next).contains(t);
+        if elections.iter().any(elected) || case.index.disturbed(kept.call.t, end, settle) {
+            continue;
+        }
+        findings.violation(
+            format!(
+                "lease {id:x} was there after {}, yet {} did not find it, by the same leader",
+                words::op(case.index, kept),
+                words::op(case.index, op)
+            ),
+            vec![kept.id(), op.id()],
+        );
+    }
+}
+
+fn is_keep_alive(op: &Op<'_>) -> bool {
+    matches!(op.call.request, Request::LeaseKeepAlive { .. })
+}
+
+/// When the first request was answered that was called after a time, and that raft answers.
+fn answered_after(case: &Case<'_>, t: Nanos) -> Option<Nanos> {
+    let ops = &case.index.ops;
+    let later = &ops[ops.partition_point(|op| op.call.t <= t)..];
+    let by_raft = |op: &Op<'_>| {
+        let acked = op.acked()?;
+        placement::part(&op.call.request, acked.response)
+    };
+    let next = later.iter().find(|op| by_raft(op).is_some())?;
+    Some(next.certain_by())
+}
+
 /// Whatever shows that the lease was there must have been asked before its time was long over.
 fn late(
     case: &Case<'_>,
@@ -216,10 +291,10 @@ fn late(
         return;
     }
     let expectations = case.expectations;
-    let milliseconds = expectations
+    let slack = expectations
         .election_ms
         .saturating_add(expectations.lease_slack_ms);
-    let slack = Nanos::try_from(milliseconds).unwrap_or(Nanos::MAX);
+    let slack = Nanos::try_from(slack).unwrap_or(Nanos::MAX);
     let slack = slack.saturating_mul(MILLISECOND_NS);
     for there in lives::signs(lease, last_word) {
         let Some((refresh, ttl)) = lease.last_refresh(there) else {
@@ -235,11 +310,12 @@ fn late(
             continue;
         }
         let due = last.max(excuse).saturating_add(ttl);
-        if let Some(why) = case.machine.slow(Window {
+        let conditions = case.machine.conditions(Window {
             from: due,
             to: there,
-        }) {
-            findings.not_judged(format!("end of lease {id:x}"), &why);
+        });
+        if milliseconds(there.saturating_sub(due)) <= conditions.allow(milliseconds(slack)) {
+            findings.not_judged(format!("end of lease {id:x}"), &conditions.why);
             return;
         }
         findings.violation(

@@ -28,6 +28,7 @@ pub(super) fn check(case: &Case<'_>) -> Verdict {
     match case.replayed.stop.clone() {
         None => {}
         Some(Stop::Violation { explanation, ops }) => findings.violation(explanation, ops),
+        Some(Stop::Unknown { reason }) => findings.doubt(reason),
         Some(Stop::Hole { revision }) => {
             findings.count(
                 "searched_from_revision",

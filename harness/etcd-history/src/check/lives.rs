@@ -7,7 +7,7 @@ use super::log;
 use super::placement;
 use super::witness::Ended;
 use crate::index::Op;
-use crate::record::{KeyEvent, Nanos, Record, Request, Response, WatchEvent};
+use crate::record::{KeyEvent, Nanos, Outcome, Record, Request, Response, WatchEvent};
 
 const SECOND_NS: Nanos = 1_000_000_000;
 
@@ -18,9 +18,13 @@ pub(super) struct Lease<'a> {
     pub(super) grants: Vec<Op<'a>>,
     /// Grants and keep-alives that etcd acknowledged, with the time that the lease has from there.
     pub(super) refreshes: Vec<(Op<'a>, Nanos)>,
+    /// By their calls: the one up to there that was certain last.
+    last: Vec<(Nanos, usize)>,
     /// The keep-alives among them.
     pub(super) keep_alives: Vec<Op<'a>>,
-    /// Refreshes of unknown outcome: their calls, and until when they were on their way.
+    /// Keep-alives that found no lease.
+    pub(super) missed: Vec<Op<'a>>,
+    /// Refreshes of unknown outcome: their calls, and until when those up to there were on their way.
     doubtful: Vec<(Nanos, Nanos)>,
     /// Revokes that may have happened.
     pub(super) revokes: Vec<Op<'a>>,
@@ -28,6 +32,8 @@ pub(super) struct Lease<'a> {
     pub(super) uses: Vec<Op<'a>>,
     /// Writes and revokes that were refused.
     pub(super) refused: Vec<Op<'a>>,
+    /// Grants that were refused.
+    denied: Vec<Op<'a>>,
     /// Calls of reads that showed an attached key: the last one in front of each refresh.
     shown: Vec<Nanos>,
     /// The last of them.
@@ -50,8 +56,8 @@ impl<'a> Lease<'a> {
                 self.refreshes.push((*op, ttl));
                 self.keep_alives.push(*op);
             }
-            // An older etcd may say so of a lease that its new leader has not applied yet: it proves nothing.
-            Some(_) => {}
+            // An older etcd may say so of a lease that its new leader has not applied yet: alone it proves nothing.
+            Some(_) => self.missed.push(*op),
             None => {
                 let until = op.end.map_or(Nanos::MAX, |end| end.t);
                 self.doubtful.push((op.call.t, until));
@@ -70,13 +76,29 @@ impl<'a> Lease<'a> {
         self.grants.iter().filter(|grant| !later(grant)).count()
     }
 
+    /// Until when it cannot have ended by itself, as its refreshes tell; absent where a client may have ended it, or
+    /// where it lived more than once.
+    pub(super) fn lives_until(&self) -> Option<Nanos> {
+        let once = self.grants.len() == 1 && self.revokes.is_empty();
+        let refreshes = self.refreshes.iter().filter(|_| once);
+        refreshes
+            .map(|(op, ttl)| op.call.t.saturating_add(*ttl))
+            .max()
+    }
+
+    /// True when a client of the run asked for it, and no answer says that it was there before.
+    pub(super) fn is_of_the_run(&self) -> bool {
+        let asked = !self.grants.is_empty() || !self.denied.is_empty();
+        asked && !self.denied.iter().any(exists)
+    }
+
     /// Lives that had certainly ended when an operation was called, and when that of the last one was known. A revoke
     /// whose keys a watcher saw go is both: it counts once.
     pub(super) fn over(&self, op: &Op<'_>) -> (usize, Nanos) {
         let revoked = self.revokes.iter().map(Op::certain);
         let revoked = revoked.filter(|by| by.before(op.begin())).map(|by| by.t);
-        let ended = self.ended.iter().map(|end| end.seen);
-        let ended = ended.filter(|t| *t < op.call.t);
+        let ended = self.ended.iter().filter(|end| !end.doubtful);
+        let ended = ended.map(|end| end.seen).filter(|t| *t < op.call.t);
         let count = revoked.clone().count().max(ended.clone().count());
         let last = revoked.chain(ended).max().unwrap_or(Nanos::MIN);
         (count, last)
@@ -84,14 +106,36 @@ impl<'a> Lease<'a> {
 
     /// The last refresh that was called by this time.
     pub(super) fn last_refresh(&self, by: Nanos) -> Option<(Op<'a>, Nanos)> {
-        let called = self.refreshes.iter().filter(|(op, _)| op.call.t < by);
-        called.copied().max_by_key(|(op, _)| op.certain_by())
+        let called = self.last.partition_point(|(call, _)| *call < by);
+        let (_, refresh) = self.last.get(called.checked_sub(1)?)?;
+        self.refreshes.get(*refresh).copied()
     }
 
     /// Until when a refresh that was called by this time may have been on its way.
     pub(super) fn doubtful_until(&self, by: Nanos) -> Nanos {
-        let called = self.doubtful.iter().filter(|(call, _)| *call <= by);
-        called.map(|(_, until)| *until).max().unwrap_or(Nanos::MIN)
+        let called = self.doubtful.partition_point(|(call, _)| *call <= by);
+        let last = called.checked_sub(1).and_then(|at| self.doubtful.get(at));
+        last.map_or(Nanos::MIN, |(_, until)| *until)
+    }
+
+    /// Makes both findable, once all are there: there are as many questions as there are refreshes.
+    fn order(&mut self) {
+        let mut by_call: Vec<usize> = (0..self.refreshes.len()).collect();
+        by_call.sort_by_key(|at| self.refreshes[*at].0.call.t);
+        for at in by_call {
+            let certain = |at: usize| self.refreshes[at].0.certain_by();
+            let best = self.last.last().map(|(_, best)| *best);
+            let best = best
+                .filter(|best| certain(*best) > certain(at))
+                .unwrap_or(at);
+            self.last.push((self.refreshes[at].0.call.t, best));
+        }
+        self.doubtful.sort_unstable();
+        let mut until = Nanos::MIN;
+        for doubtful in &mut self.doubtful {
+            until = until.max(doubtful.1);
+            doubtful.1 = until;
+        }
     }
 }
 
@@ -100,6 +144,13 @@ pub(super) fn collect<'a>(case: &Case<'a>) -> BTreeMap<i64, Lease<'a>> {
     let mut leases: BTreeMap<i64, Lease<'a>> = BTreeMap::new();
     for op in &case.index.ops {
         file(op, &mut leases);
+    }
+    for op in case.index.ops.iter().filter(|op| op.failed()) {
+        if let Request::LeaseGrant { id, .. } = op.call.request
+            && let Some(lease) = leases.get_mut(&id)
+        {
+            lease.denied.push(*op);
+        }
     }
     for ended in &case.replayed.tally.ended {
         leases.entry(ended.lease).or_default().ended.push(*ended);
@@ -117,17 +168,20 @@ pub(super) fn collect<'a>(case: &Case<'a>) -> BTreeMap<i64, Lease<'a>> {
     for lease in holder.into_values() {
         leases.entry(lease).or_default().attached = true;
     }
+    leases.values_mut().for_each(Lease::order);
     leases
 }
 
 fn file<'a>(op: &Op<'a>, leases: &mut BTreeMap<i64, Lease<'a>>) {
     match &op.call.request {
-        Request::LeaseGrant { id, .. } | Request::LeaseKeepAlive { id } if !op.failed() => {
-            let lease = leases.entry(*id).or_default();
+        Request::LeaseGrant { id, .. } if !op.failed() => {
+            let Some(id) = given(op, *id) else { return };
+            let lease = leases.entry(id).or_default();
             lease.refresh(op);
-            if matches!(op.call.request, Request::LeaseGrant { .. }) {
-                lease.grants.push(*op);
-            }
+            lease.grants.push(*op);
+        }
+        Request::LeaseKeepAlive { id } if !op.failed() => {
+            leases.entry(*id).or_default().refresh(op);
         }
         Request::LeaseRevoke { id } => {
             let lease = leases.entry(*id).or_default();
@@ -166,6 +220,21 @@ fn file<'a>(op: &Op<'a>, leases: &mut BTreeMap<i64, Lease<'a>>) {
 /// True for a read of how it is now.
 fn newest(request: &Request) -> bool {
     matches!(request, Request::Range { revision: 0, .. }) && !placement::local(request)
+}
+
+/// The lease of a grant. A client that asks for number 0 lets etcd choose one, which only the answer tells.
+fn given(op: &Op<'_>, asked: i64) -> Option<i64> {
+    match (asked, op.acked().map(|acked| acked.response)) {
+        (0, Some(Response::LeaseGrant { id, .. })) => Some(*id),
+        (0, _) => None,
+        (id, _) => Some(id),
+    }
+}
+
+/// A grant that was refused because there is such a lease.
+fn exists(op: &Op<'_>) -> bool {
+    let outcome = op.end.map(|end| &end.outcome);
+    matches!(outcome, Some(Outcome::Failed { class, .. }) if class == "lease_exists")
 }
 
 /// Leases that a write names: of a transaction those of the branch that ran, of one that was refused those that it

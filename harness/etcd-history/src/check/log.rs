@@ -3,6 +3,7 @@
 //! Revisions are dense, so the log is an array: 24 bytes a revision and 8 an event, everything else is borrowed. Where
 //! two watchers tell different things of one revision a conflict is kept for the check of watches.
 
+use super::few::Places;
 use super::keyspace::Keys;
 use crate::hash::FastMap;
 use crate::index::Index;
@@ -125,10 +126,13 @@ impl<'a> Log<'a> {
             self.arena.extend(&events);
         } else {
             self.slots[position].seen = slot.seen.min(run.t);
+            let told = slot.start as usize..(slot.start + slot.len) as usize;
+            let told = self.arena[told].iter().copied().map(key);
+            let places = Places::of(told, events.len());
             let fresh: Vec<_> = events
                 .iter()
                 .copied()
-                .filter(|event| !self.known(slot, event, run.revision))
+                .filter(|event| !self.known((slot, &places), event, run.revision))
                 .collect();
             if !fresh.is_empty() {
                 // A wider watcher saw more of this revision: its events move to the end of the arena.
@@ -144,12 +148,17 @@ impl<'a> Log<'a> {
     }
 
     /// True when the event's key is in the slot already; a different story about it is a conflict.
-    fn known(&mut self, slot: Slot, event: &'a KeyEvent, revision: i64) -> bool {
+    fn known(
+        &mut self,
+        (slot, places): (Slot, &Places<'_>),
+        event: &'a KeyEvent,
+        revision: i64,
+    ) -> bool {
         let range = slot.start as usize..(slot.start + slot.len) as usize;
-        let Some(known) = self.arena[range]
-            .iter_mut()
-            .find(|known| key(known) == key(event))
-        else {
+        let told = &mut self.arena[range];
+        let one_by_one = || told.iter().position(|known| key(known) == key(event));
+        let place = places.find(key(event), one_by_one);
+        let Some(known) = place.map(|place| &mut told[place]) else {
             return false;
         };
         if !same(known, event) {
@@ -197,9 +206,10 @@ impl<'a> Log<'a> {
 
     /// Every revision seen, in order.
     pub(crate) fn entries(&self) -> impl Iterator<Item = (i64, Entry<'_, 'a>)> {
-        (self.first..)
-            .take(self.slots.len())
-            .filter_map(|revision| Some((revision, self.entry(revision)?)))
+        (0..self.slots.len()).filter_map(|position| {
+            let revision = self.first.checked_add(i64::try_from(position).ok()?)?;
+            Some((revision, self.entry(revision)?))
+        })
     }
 }
 

@@ -8,39 +8,20 @@
 //! The client that measures runs in a node, as the members do, and its timers count. Those of the harness count where
 //! nothing else tells: it runs beside the nodes, which may outweigh it.
 //!
-//! A machine that is slow all the time ([`Machine::slow`]) spoils claims of seconds. Claims of milliseconds are spoilt
-//! by a single stall as well ([`Machine::starved`]).
+//! A stall excuses what it can have cost, and where processes queue for processors every step takes longer:
+//! [`Conditions`] say how long a limit is then. Where the machine was slow all the time no one knows.
+
+mod load;
 
 use std::collections::BTreeMap;
-use std::fmt;
 
+use self::load::{Load, of_source, too_busy};
 use super::gaps::{Window, milliseconds};
-use super::verdict::Findings;
 use crate::index::Index;
 use crate::record::{MachineSample, Nanos, Route};
 
 /// The process of the recording client, as its samples name it.
 const CLIENT: &str = "workload";
-/// Share of a window in which some process waited for a processor, above which times are not judged. A run of five
-/// members on two cores has 45 to 70 % in the windows of its faults when nothing else runs.
-const WAITING_MAX: f64 = 0.90;
-/// Share of all processors' time without work, below which times are not judged: whatever wakes finds all of them
-/// taken.
-const IDLE_MIN: f64 = 0.05;
-/// Share of all processors' time that the hypervisor gave to others, above which times are not judged.
-const STOLEN_MAX: f64 = 0.05;
-/// A timer later than this is late: a fifth of the tightest budget (100 ms, a planned move).
-const TIMER_LATE: Nanos = 20_000_000;
-/// Share of late timers above which times are not judged.
-const TIMERS_LATE_MAX: f64 = 0.05;
-/// Lateness of a single timer above which times are not judged: a stall as long as the tightest budget.
-const STALL_MAX: Nanos = 100_000_000;
-/// Share of the time for which the recording client was ready and did not run, up to which a machine without idle time
-/// is not starved: whatever takes the processors leaves them to the nodes. On two cores beside a build and two busy
-/// loops it was 15 to 21 %, and gaps were as long as without.
-const DELAYED_MAX: f64 = 0.30;
-/// Lateness of the slowest hundredth of sends above which times are not judged: the client measures itself.
-const SEND_LATE_MAX: Nanos = 100_000_000;
 
 /// How busy the machine was in the course of a run.
 pub(crate) struct Machine<'a> {
@@ -51,25 +32,48 @@ pub(crate) struct Machine<'a> {
     sends: Vec<(Nanos, Nanos)>,
 }
 
-/// How busy it was in a window. Shares are between 0 and 1.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Load {
-    /// Share of the time in which some process waited for a processor.
-    waiting: Option<f64>,
-    /// Share of the processors' time that the hypervisor gave to others.
-    stolen: Option<f64>,
-    /// Share of the processors' time in which they had nothing to do.
-    idle: Option<f64>,
-    /// Processes that ran or were ready to run, on average.
-    runnable: Option<f64>,
-    /// Share of the time for which the recording client was ready and did not run.
-    delayed: Option<f64>,
-    /// Share of timers that were late.
-    timers_late: f64,
-    /// The latest timer.
-    timer_late: Nanos,
-    /// Lateness of the slowest hundredth of sends.
-    sends_late: Nanos,
+/// How much longer than usual milliseconds may have been in a window, by the machine's doing.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Conditions {
+    /// How busy the machine was, in words.
+    pub(crate) why: String,
+    /// How many times as long every step took: 1 where no more processes queued than usual, infinite where the machine
+    /// was so slow that no one knows.
+    pub(crate) stretch: f64,
+    /// What stalls may have cost besides: by how much late timers and sends were late, all of them together.
+    pub(crate) stalled_ms: f64,
+}
+
+impl Conditions {
+    /// Of a machine that had time for everything.
+    pub(crate) fn calm() -> Self {
+        Self {
+            why: String::new(),
+            stretch: 1.0,
+            stalled_ms: 0.0,
+        }
+    }
+
+    /// True where the machine cost nothing.
+    pub(crate) fn are_calm(&self) -> bool {
+        self.stretch <= 1.0 && self.stalled_ms <= 0.0
+    }
+
+    /// True where a value cannot be compared with others: something stalled, or all was slow.
+    pub(crate) fn spoil(&self) -> bool {
+        self.stalled_ms > 0.0 || self.stretch.is_infinite()
+    }
+
+    /// What a value may be so that the machine alone may be why it is over its limit.
+    pub(crate) fn allow(&self, limit_ms: f64) -> f64 {
+        limit_ms * self.stretch + self.stalled_ms
+    }
+
+    /// True where half of a time, and more, was the machine's: what stalls cost, and what every step took longer.
+    pub(crate) fn half_of(&self, ms: f64) -> bool {
+        let usual = ms / self.stretch;
+        ms - usual + self.stalled_ms >= ms / 2.0
+    }
 }
 
 impl<'a> Machine<'a> {
@@ -97,23 +101,30 @@ impl<'a> Machine<'a> {
         (load.slows() || load.stalls()).then(|| too_busy(&load))
     }
 
-    /// Why seconds cannot be judged in a window; absent where they can.
-    pub(crate) fn slow(&self, window: Window) -> Option<String> {
+    /// How much longer than usual milliseconds may have been in a window. Where nothing but late sends shows the
+    /// machine, it is not known what else they cost.
+    pub(crate) fn conditions(&self, window: Window) -> Conditions {
         let load = self.load(window);
-        load.slows().then(|| too_busy(&load))
+        let stalled = load.timers_sum.saturating_add(load.sends_late);
+        Conditions {
+            why: too_busy(&load),
+            stretch: if load.slows() || self.sources.is_empty() && load.stalls() {
+                f64::INFINITY
+            } else {
+                load.stretch()
+            },
+            stalled_ms: if load.stalls() {
+                milliseconds(stalled)
+            } else {
+                0.0
+            },
+        }
     }
 
-    /// True when the recording client itself was late in a window: what it saw late may have been in time.
-    pub(crate) fn client_late(&self, window: Window) -> bool {
-        let samples = self.sources.get(CLIENT).map(Vec::as_slice);
-        let load = of_source(samples.unwrap_or_default(), window);
-        Load {
-            timers_late: load.timers_late,
-            timer_late: load.timer_late,
-            sends_late: self.sends_late(window),
-            ..Load::default()
-        }
-        .stalls()
+    /// For how many milliseconds of a window some process waited for a disk.
+    pub(crate) fn disk_ms(&self, window: Window) -> f64 {
+        let share = self.load(window).disk.unwrap_or(0.0);
+        share * milliseconds(window.to.saturating_sub(window.from))
     }
 
     /// The worst that any process saw in a window.
@@ -127,19 +138,24 @@ impl<'a> Machine<'a> {
             let client = of_source(client, window);
             worst.timers_late = client.timers_late;
             worst.timer_late = client.timer_late;
+            worst.timers_sum = client.timers_sum;
             worst.delayed = client.delayed;
         }
         worst.sends_late = self.sends_late(window);
         worst
     }
 
-    /// Why what the harness itself saw, labels and endpoints, may have been seen late in a window.
-    pub(crate) fn observer_late(&self, window: Window) -> Option<String> {
+    /// Why what the harness itself saw, labels and endpoints, may have been seen late in a window, and by how much.
+    pub(crate) fn observer_late(&self, window: Window) -> Option<Conditions> {
         let mut samples = self.sources.iter().filter(|(source, _)| **source != CLIENT);
         let late = |load: &Load| load.stalls();
         samples.find_map(|(_, samples)| {
             let load = Some(of_source(samples, window)).filter(late)?;
-            Some(too_busy(&load))
+            Some(Conditions {
+                why: too_busy(&load),
+                stretch: 1.0,
+                stalled_ms: milliseconds(load.timers_sum),
+            })
         })
     }
 
@@ -150,128 +166,6 @@ impl<'a> Machine<'a> {
         late.sort_unstable();
         let last = late.len().saturating_sub(1);
         late.get(last * 99 / 100).copied().unwrap_or(0)
-    }
-}
-
-/// What one process saw: every sample whose interval touches the window.
-#[expect(clippy::cast_precision_loss, reason = "nanoseconds of a run")]
-fn of_source(samples: &[&MachineSample], window: Window) -> Load {
-    let inside: Vec<&&MachineSample> = samples
-        .iter()
-        .filter(|sample| {
-            sample.t >= window.from && sample.t.saturating_sub(sample.interval) <= window.to
-        })
-        .collect();
-    let intervals = inside.iter().map(|sample| sample.interval);
-    let time = intervals.fold(0, Nanos::saturating_add);
-    let share = |part: fn(&MachineSample) -> Option<Nanos>| {
-        let parts: Vec<Nanos> = inside.iter().filter_map(|sample| part(sample)).collect();
-        (time > 0 && !parts.is_empty())
-            .then(|| parts.iter().copied().fold(0, Nanos::saturating_add) as f64 / time as f64)
-    };
-    let processors = inside.iter().find_map(|sample| sample.processors);
-    let of_all = |share: f64| share / f64::from(processors.unwrap_or(1).max(1));
-    let late = |sample: &&&&MachineSample| sample.late > TIMER_LATE;
-    let runnable: Vec<f64> = inside
-        .iter()
-        .filter_map(|sample| sample.runnable.map(f64::from))
-        .collect();
-    Load {
-        waiting: share(|sample| sample.waiting),
-        stolen: share(|sample| sample.stolen).map(of_all),
-        idle: share(|sample| sample.idle).map(of_all),
-        runnable: (!runnable.is_empty())
-            .then(|| runnable.iter().sum::<f64>() / runnable.len() as f64),
-        delayed: share(|sample| sample.delayed),
-        timers_late: inside.iter().filter(late).count() as f64 / inside.len().max(1) as f64,
-        timer_late: inside.iter().map(|sample| sample.late).max().unwrap_or(0),
-        sends_late: 0,
-    }
-}
-
-fn too_busy(load: &Load) -> String {
-    format!("machine too busy to tell ({load})")
-}
-
-impl Load {
-    fn worse(self, other: Self) -> Self {
-        let worse = |a: Option<f64>, b: Option<f64>, of: fn(f64, f64) -> f64| match (a, b) {
-            (Some(a), Some(b)) => Some(of(a, b)),
-            (a, b) => a.or(b),
-        };
-        Self {
-            waiting: worse(self.waiting, other.waiting, f64::max),
-            stolen: worse(self.stolen, other.stolen, f64::max),
-            idle: worse(self.idle, other.idle, f64::min),
-            runnable: worse(self.runnable, other.runnable, f64::max),
-            delayed: worse(self.delayed, other.delayed, f64::max),
-            timers_late: self.timers_late.max(other.timers_late),
-            timer_late: self.timer_late.max(other.timer_late),
-            sends_late: self.sends_late.max(other.sends_late),
-        }
-    }
-
-    /// True when everything takes longer.
-    fn slows(&self) -> bool {
-        let full = self.waiting.is_some_and(|share| share > WAITING_MAX)
-            || self.idle.is_some_and(|share| share < IDLE_MIN);
-        let delays = self.delayed.is_none_or(|share| share > DELAYED_MAX);
-        full && delays || self.stolen.is_some_and(|share| share > STOLEN_MAX)
-    }
-
-    /// True when something may have waited as long as a budget of milliseconds.
-    fn stalls(&self) -> bool {
-        self.timers_late > TIMERS_LATE_MAX
-            || self.timer_late > STALL_MAX
-            || self.sends_late > SEND_LATE_MAX
-    }
-
-    pub(super) fn tell(&self, prefix: &str, findings: &mut Findings) {
-        let percent = [
-            ("waiting_pct", self.waiting),
-            ("stolen_pct", self.stolen),
-            ("idle_pct", self.idle),
-            ("delayed_pct", self.delayed),
-            ("timers_late_pct", Some(self.timers_late)),
-        ];
-        for (name, share) in percent {
-            if let Some(share) = share {
-                findings.figure(format!("{prefix}.{name}"), share * 100.0);
-            }
-        }
-        if let Some(runnable) = self.runnable {
-            findings.figure(format!("{prefix}.runnable"), runnable);
-        }
-        for (name, late) in [
-            ("timer_late_max_ms", self.timer_late),
-            ("sends_late_p99_ms", self.sends_late),
-        ] {
-            findings.figure(format!("{prefix}.{name}"), milliseconds(late));
-        }
-    }
-}
-
-impl fmt::Display for Load {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(share) = self.waiting {
-            write!(f, "CPU pressure {:.0} %, ", share * 100.0)?;
-        }
-        if let Some(share) = self.stolen {
-            write!(f, "stolen {:.0} %, ", share * 100.0)?;
-        }
-        if let Some(share) = self.idle {
-            write!(f, "idle {:.0} %, ", share * 100.0)?;
-        }
-        if let Some(share) = self.delayed {
-            write!(f, "client delayed {:.0} %, ", share * 100.0)?;
-        }
-        write!(
-            f,
-            "{:.0} % of timers late, one by {:.0} ms, sends {:.0} ms late",
-            self.timers_late * 100.0,
-            milliseconds(self.timer_late),
-            milliseconds(self.sends_late)
-        )
     }
 }
 
@@ -294,6 +188,7 @@ mod tests {
             processors: Some(2),
             runnable: Some(3),
             delayed: None,
+            disk: None,
         }
     }
 
@@ -365,26 +260,61 @@ mod tests {
     }
 
     #[test]
-    fn a_stall_spoils_milliseconds_and_no_seconds() {
-        let stalled = [sample("harness", 100, 10, 150)];
-        let full = [sample("harness", 100, 99, 0)];
-        let judged = |samples: &[MachineSample]| {
+    fn a_stall_excuses_what_it_can_have_cost_and_no_more() {
+        let conditions = |samples: &[MachineSample]| {
             let index = Index {
                 machine: samples.iter().collect(),
                 ..Index::default()
             };
-            let machine = Machine::new(&index);
+            let window = Window {
+                from: 0,
+                to: ms(300),
+            };
+            Machine::new(&index).conditions(window)
+        };
+        let calm = |n: i64| sample("workload", n * 100, 10, 2);
+        assert!(conditions(&[calm(1), calm(2)]).are_calm());
+        let stalled = conditions(&[calm(1), sample("workload", 200, 10, 150)]);
+        assert!(stalled.spoil());
+        assert_eq!((stalled.stretch, stalled.allow(100.0)), (1.0, 250.0));
+        assert!(stalled.half_of(300.0) && !stalled.half_of(301.0));
+        let full = conditions(&[sample("workload", 100, 99, 0)]);
+        assert!(full.spoil() && full.half_of(1e9));
+        assert!(full.allow(1.0).is_infinite());
+    }
+
+    #[test]
+    fn a_queue_stretches_limits_where_the_client_waits_in_it() {
+        let stretch = |runnable, delayed: Option<i64>| {
+            let samples = [MachineSample {
+                runnable,
+                delayed: delayed.map(ms),
+                ..sample("workload", 100, 60, 1)
+            }];
+            let index = Index {
+                machine: samples.iter().collect(),
+                ..Index::default()
+            };
             let window = Window {
                 from: 0,
                 to: ms(100),
             };
-            (
-                machine.starved(window).is_some(),
-                machine.slow(window).is_some(),
-            )
+            let conditions = Machine::new(&index).conditions(window);
+            assert!(!conditions.spoil());
+            // Twice as long is half of it.
+            assert_eq!(conditions.half_of(1_000.0), conditions.stretch >= 2.0);
+            conditions.stretch
         };
-        assert_eq!(judged(&stalled), (true, false));
-        assert_eq!(judged(&full), (true, true));
+        let is = |a: f64, b: f64| assert!((a - b).abs() < 1e-9, "{a} is not {b}");
+        // Two processors: 8 is usual, and 15 % of the time.
+        is(stretch(Some(8), Some(30)), 1.0);
+        is(stretch(Some(16), Some(15)), 1.0);
+        is(stretch(Some(12), Some(30)), 2.0);
+        is(stretch(Some(11), Some(30)), 1.75);
+        is(stretch(Some(16), Some(30)), 3.0);
+        is(stretch(Some(24), Some(30)), 3.0);
+        is(stretch(Some(12), None), 2.0);
+        is(stretch(None, Some(90)), 1.0);
     }
 
     #[test]
@@ -417,33 +347,10 @@ mod tests {
                 to: ms(6_000),
             };
             let machine = Machine::new(&index);
-            (
-                machine.starved(window).is_some(),
-                machine.client_late(window),
-            )
+            machine.starved(window).is_some()
         };
-        assert_eq!(late_on(Route::ServiceHeld), (true, true));
-        assert_eq!(late_on(Route::DialAll), (false, false));
-    }
-
-    #[test]
-    fn only_its_own_samples_make_the_client_late() {
-        let client_late = |source: &str| {
-            let samples: Vec<_> = (1..=60).map(|n| sample(source, n * 100, 99, 40)).collect();
-            let index = Index {
-                machine: samples.iter().collect(),
-                ..Index::default()
-            };
-            let window = Window {
-                from: 0,
-                to: ms(6_000),
-            };
-            let machine = Machine::new(&index);
-            assert!(machine.starved(window).is_some());
-            machine.client_late(window)
-        };
-        assert!(client_late("workload"));
-        assert!(!client_late("harness"));
+        assert!(late_on(Route::ServiceHeld));
+        assert!(!late_on(Route::DialAll));
     }
 
     #[test]
@@ -505,6 +412,8 @@ mod tests {
             to: ms(to),
         };
         assert_eq!(machine.starved(window(40)), None);
+        assert!(machine.conditions(window(40)).are_calm());
+        assert!(machine.conditions(window(99)).half_of(1e9));
         let told = machine.starved(window(99)).expect("late sends");
         assert!(told.contains("sends 196 ms late"), "{told}");
     }

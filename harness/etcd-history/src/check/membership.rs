@@ -4,12 +4,14 @@
 //!
 //! Lists are looked at a few times a second, so a state that lasts shorter may be missed; what two lists together
 //! cannot hold is judged as strictly as what one cannot. Where they are far apart, members may have joined between them
-//! one after the other, unseen.
+//! one after the other, unseen: then it is not known how, and nothing is proved. Nor is it where no list was read for
+//! long in an operation although members answered.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Case;
 use super::verdict::{Findings, Verdict};
+use crate::index::FaultWindow;
 use crate::record::{FaultStep, ListedMember, MemberSample, MembershipRecord, Nanos};
 
 /// Name of the check.
@@ -17,6 +19,12 @@ const CHECK: &str = "membership";
 /// Two lists that are no further apart leave no time for a member to be added, to catch up and to get its vote, twice
 /// or unseen: a learner starts, and is asked for its progress until it is near the leader's.
 const NEAR_NS: Nanos = 1_000_000_000;
+/// Longest time without a list in a run that changes the membership, while members name a leader. Lists are read four
+/// times a second, and where reading worked no run at hand had more than 1.3 s between two; a member without its peers
+/// answers after seven.
+const BLIND_NS: Nanos = 10_000_000_000;
+/// The fault that takes a part of the control plane away.
+const API_SERVER: &str = "control_plane";
 /// The fault that takes a member's data.
 const LOSE_DATA: &str = "lose_data";
 
@@ -55,6 +63,14 @@ pub(super) fn check(case: &Case<'_>) -> Verdict {
         learners.extend(without_vote.map(|member| member.id.as_str()));
     }
     findings.count("votes_given_unseen", unseen);
+    if unseen > 0 {
+        findings.doubt(format!(
+            "{unseen} members have a vote, and no list shows how they got it"
+        ));
+    }
+    if wanted > 0 {
+        blind(case, &mut findings);
+    }
     lost(case, &mut findings);
     findings.verdict(CHECK)
 }
@@ -84,11 +100,59 @@ fn voters(
     0
 }
 
-/// A member whose data was taken is another member from then on.
+/// No list was read for long in an operation or a fault, while members answered. They are read through the API server:
+/// without it there is none.
+fn blind(case: &Case<'_>, findings: &mut Findings) {
+    let lists = case.index.lists.iter().map(|list| list.t);
+    let ends: Vec<Nanos> = lists.chain([case.index.end]).collect();
+    let healed = |fault: &FaultWindow<'_>| fault.healed.unwrap_or(case.index.end);
+    let faults = case.index.faults.iter();
+    let (away, faults): (Vec<_>, Vec<_>) = faults.partition(|fault| fault.name == API_SERVER);
+    for pair in ends.windows(2) {
+        let (from, to) = (pair[0], pair[1]);
+        let unread = away
+            .iter()
+            .any(|fault| fault.from <= to && healed(fault) >= from);
+        if unread || to.saturating_sub(from) <= BLIND_NS {
+            continue;
+        }
+        for fault in &faults {
+            let (from, to) = (from.max(fault.from), to.min(healed(fault)));
+            if led(case, from, to) > BLIND_NS {
+                findings.doubt(format!(
+                    "no member list was read from {:.3} s to {:.3} s, in {} of {}, while members answered",
+                    case.index.seconds(from),
+                    case.index.seconds(to),
+                    fault.name,
+                    fault.target
+                ));
+            }
+        }
+    }
+}
+
+/// The longest part of a time in which members answered all along that there is a leader.
+fn led(case: &Case<'_>, from: Nanos, to: Nanos) -> Nanos {
+    let samples = case.statuses();
+    let samples = samples
+        .filter(|(sample, status)| status.leader.is_some() && (from..=to).contains(&sample.t));
+    let (mut longest, mut since, mut before) = (0, from, Nanos::MIN);
+    for (sample, _) in samples {
+        if sample.t.saturating_sub(before) > NEAR_NS {
+            since = sample.t;
+        }
+        before = sample.t;
+        longest = longest.max(before.saturating_sub(since));
+    }
+    longest
+}
+
+/// A member whose data was taken is another member from then on. What answers for another member on its address is not
+/// it.
 fn lost(case: &Case<'_>, findings: &mut Findings) {
     let samples = || {
-        let samples = case.index.members.iter();
-        samples.filter_map(|sample| Some((*sample, sample.status.as_ref()?.member.as_str())))
+        let samples = case.statuses();
+        samples.map(|(sample, status)| (sample, status.member.as_str()))
     };
     let mut judged = 0;
     for fault in &case.index.faults {

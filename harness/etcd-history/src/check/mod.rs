@@ -4,29 +4,35 @@
 //! sample is inconclusive, never green. The first violation in witness order is reported, naming at most six
 //! operations.
 //!
-//! Modules: [`assumptions`] is the history fit to be judged at all; [`linearizable`] with its parts `store` (what etcd
-//! must answer; `items`, `brief`: how keys are held), `log` (revision by revision from the watches), `placement`
-//! (where each operation belongs), `proof` (what proves that a revision existed), `witness` (order by revision) and
-//! `search` (for what has no revision); [`reads`], [`leases`] (with the table `lives`), [`locks`], [`durability`],
-//! [`watch`] for the clients; [`agreement`], [`raft`] (with `applied`), [`membership`], [`elections`] for the members;
-//! [`labels`], [`quorum`], [`continuity`], [`planned`], [`in_time`] for the operator.
+//! Modules: [`assumptions`] is the history fit to be judged at all; [`linearizable`] with its parts `store` (what
+//! etcd must answer; `items`, `brief`: how keys are held), `log` (revision by revision from the watches; `few`: keys
+//! of one revision), `placement` (where each operation belongs), `used` (what was there before), `agree` (a revision
+//! beside its events), `proof` (what proves that a revision existed), `witness` (order by revision; `rival`: what
+//! else may have deleted) and `search` (for what has no revision); [`reads`] (with `compaction`, and
+//! `auto_compaction` for etcd's own), [`leases`] (with the table `lives`), [`locks`], [`durability`], [`watch`] for
+//! the clients; [`agreement`], [`raft`] (with `applied`), [`membership`], [`elections`] for the members; [`labels`],
+//! [`quorum`], [`continuity`], [`planned`], [`in_time`] for the operator.
 //!
 //! Claims about time ([`continuity`], [`planned`], [`in_time`], the late end of [`leases`]) ask [`machine`] first:
 //! where it was too busy they are not judged. All other claims are judged on every machine. [`shown`] asks all checks
 //! whether and when a history shows a violation. [`stream`](mod@stream) judges linearizability record by record.
 
+mod agree;
 mod agreement;
 mod all;
 mod applied;
 mod assumptions;
+mod auto_compaction;
 mod brief;
 mod case;
+mod compacted_alone;
 mod compaction;
 mod continuity;
 mod dense;
 mod durability;
 mod elections;
 mod expectations;
+mod few;
 mod gaps;
 mod in_time;
 mod items;
@@ -46,12 +52,14 @@ mod proof;
 mod quorum;
 mod raft;
 mod reads;
+mod rival;
 mod rounds;
 mod sample;
 mod search;
 mod shown;
 mod store;
 mod stream;
+mod used;
 mod verdict;
 mod watch;
 mod witness;
@@ -65,6 +73,7 @@ mod test_support;
 mod tests;
 
 pub use all::{RENAMED, all, linearizable};
+pub use auto_compaction::AutoCompaction;
 pub(crate) use case::Case;
 pub use continuity::{CHECK as CONTINUITY, GapSamples};
 pub use expectations::{Expectations, GapBudget, InTime, OperationKind, Traffic};

@@ -255,6 +255,7 @@ pub(crate) fn expectations(members: u32) -> Expectations {
         gaps: vec![
             budget(Route::ServiceFresh, 1_500.0),
             budget(Route::ServiceHeld, 1_500.0),
+            budget(Route::DialAll, 1_500.0),
             GapBudget {
                 over_dial_all: true,
                 ..budget(Route::ServiceFresh, 500.0)

@@ -2,11 +2,14 @@
 //!
 //! Judges nothing; the witness and the search build on it.
 
-use super::log::Log;
+use std::collections::BTreeMap;
+
+use super::keyspace::Keys;
+use super::log::{self, Log};
 use super::store::Store;
 use crate::hash::FastMap;
 use crate::index::{Index, Op};
-use crate::record::{Nanos, Request, Response};
+use crate::record::{Compare, KeyValue, Nanos, Request, Response, WatchEvent};
 
 /// How an acknowledged operation takes part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,44 +68,124 @@ fn wrote(response: &Response) -> bool {
     }
 }
 
-/// Where the replay starts. An etcd that was used before shows itself in a read of a range before the first write; else
-/// the store is taken to be empty, before the lowest revision that was ever seen (the watches begin at revision 1).
+/// Where the replay starts. An etcd that was used before shows itself in reads before the first write, of which one at
+/// least is of a range (`used` tells where none is); else the store is taken to be empty, before the lowest revision
+/// that was ever seen (the watches begin at revision 1).
 pub(crate) fn base<'a>(index: &Index<'a>, log: &Log<'a>) -> Store<'a> {
-    let first_write = index.ops.iter().find(|op| op.writes() && !op.failed());
-    let until = first_write.map_or(Nanos::MAX, |op| op.call.t);
-    let early = index.ops.iter().take_while(|op| op.call.t <= until);
-    let read = early.filter(|op| op.certain_by() <= until).find_map(|op| {
-        match (&op.call.request, op.acked()?) {
+    match Early::of(index) {
+        // Nothing was ever written: what an answer shows is not what was there.
+        Some(early) if early.revision <= 1 => Store::at(early.revision, &[]),
+        Some(early) => Store::with(early.revision, early.looks.into_values().flatten()),
+        // Without a watcher what came before the lowest answer is a hole that the search fills.
+        None if log.entries().next().is_none() => Store::at(1, &[]),
+        None => Store::at(
+            lowest(index, log).map_or(1, |(lowest, _)| lowest.max(1)),
+            &[],
+        ),
+    }
+}
+
+/// True where a range was read before the first write.
+pub(crate) fn read_early(index: &Index<'_>) -> bool {
+    Early::of(index).is_some()
+}
+
+/// Why it is not known what was there before the run, where a range was read: an etcd that was used before was not read
+/// as far as the run uses it. One at its first revision holds nothing.
+pub(crate) fn unread(index: &Index<'_>) -> Option<String> {
+    let early = Early::of(index).filter(|early| early.revision > 1)?;
+    let asked = index.ops.iter().filter(|op| !op.failed());
+    let asked = asked.flat_map(|op| keys_of(&op.call.request));
+    let told = index.watch.iter().filter_map(|record| match &record.event {
+        WatchEvent::Events { events, .. } => Some(events),
+        _ => None,
+    });
+    let told = told.flatten().map(|event| Keys::new(log::key(event), None));
+    let unread = asked.chain(told).find(|keys| !early.shows(*keys))?;
+    Some(format!(
+        "the store was at revision {} when the run began, and not all of {} was read before the first write",
+        early.revision, unread.key
+    ))
+}
+
+/// Keys that a request reads, compares or writes.
+pub(crate) fn keys_of(request: &Request) -> impl Iterator<Item = Keys<'_>> {
+    let compared: &[Compare] = match request {
+        Request::Txn { compare, .. } => compare,
+        _ => &[],
+    };
+    let compared = compared.iter().map(|compare| match compare {
+        Compare::ModRevision { key, .. }
+        | Compare::Value { key, .. }
+        | Compare::Version { key, .. } => Keys::new(key, None),
+    });
+    let used = request.parts().filter_map(|part| match part {
+        Request::Put { key, .. } => Some(Keys::new(key, None)),
+        Request::Range { key, range_end, .. } | Request::Delete { key, range_end } => {
+            Some(Keys::new(key, range_end.as_deref()))
+        }
+        _ => None,
+    });
+    compared.chain(used)
+}
+
+/// What reads showed before the first write of the run, at the revision of the first one of a range.
+struct Early<'a> {
+    revision: i64,
+    looks: BTreeMap<Keys<'a>, &'a [KeyValue]>,
+}
+
+impl<'a> Early<'a> {
+    /// Absent where no range was read.
+    fn of(index: &Index<'a>) -> Option<Self> {
+        let first_write = index.ops.iter().find(|op| op.writes() && !op.failed());
+        let until = first_write.map_or(Nanos::MAX, |op| op.call.t);
+        let early = index.ops.iter().take_while(|op| op.call.t <= until);
+        let whole = |op: &Op<'a>| match (&op.call.request, op.acked()?) {
             (
                 Request::Range {
-                    range_end: Some(_),
+                    key,
+                    range_end,
                     limit: 0,
                     revision: 0,
                     serializable: false,
-                    ..
                 },
                 acked,
             ) => match acked.response {
-                Response::Range { kvs, .. } => Some(Store::at(acked.revision, kvs)),
+                Response::Range { kvs, .. } => {
+                    let keys = Keys::new(key, range_end.as_deref());
+                    Some((acked.revision, keys, kvs.as_slice()))
+                }
                 _ => None,
             },
             _ => None,
-        }
+        };
+        let early = early.filter(|op| op.certain_by() <= until);
+        let looks: Vec<_> = early.filter_map(whole).collect();
+        let (revision, ..) = *looks.iter().find(|(_, keys, _)| keys.is_range())?;
+        let same = looks.into_iter().filter(|(of, ..)| *of == revision);
+        let looks = same.map(|(_, keys, kvs)| (keys, kvs)).collect();
+        Some(Self { revision, looks })
+    }
+
+    /// True when one of the reads showed all of these keys.
+    fn shows(&self, keys: Keys<'_>) -> bool {
+        let mut ranges = self.looks.keys().filter(|look| look.is_range());
+        self.looks.contains_key(&keys) || ranges.any(|look| look.cover(keys))
+    }
+}
+
+/// The revision before the lowest that was ever seen, and when that was.
+pub(crate) fn lowest(index: &Index<'_>, log: &Log<'_>) -> Option<(i64, Nanos)> {
+    let placed = index.ops.iter().filter_map(|op| {
+        let acked = op.acked()?;
+        let part = part(&op.call.request, acked.response)?;
+        let made = i64::from(part == Part::Changes);
+        Some((acked.revision.saturating_sub(made), op.certain_by()))
     });
-    let lowest = || {
-        let placed = index.ops.iter().filter_map(|op| {
-            let acked = op.acked()?;
-            let part = part(&op.call.request, acked.response)?;
-            let made = i64::from(part == Part::Changes);
-            Some(acked.revision.saturating_sub(made))
-        });
-        let seen = log
-            .entries()
-            .next()
-            .map(|(revision, _)| revision.saturating_sub(1))?;
-        Some(placed.chain([seen]).min().unwrap_or(seen).max(1))
-    };
-    read.unwrap_or_else(|| Store::at(lowest().unwrap_or(1), &[]))
+    let seen = log.entries().next();
+    let seen = seen.map(|(revision, entry)| (revision.saturating_sub(1), entry.seen));
+    placed.chain(seen).min()
 }
 
 /// An acknowledged operation at its place.
@@ -198,9 +281,15 @@ pub(crate) fn doubtful<'a>(index: &Index<'a>) -> FastMap<&'a str, u32> {
     values
 }
 
+/// Deletes of unknown outcome that stand alone, in the order of their calls.
 pub(crate) fn loose(index: &Index<'_>) -> Vec<u32> {
-    let lone = |op: &Op<'_>| op.unknown() && matches!(op.call.request, Request::Delete { .. });
-    let positions = index.ops.iter().enumerate().filter(|(_, op)| lone(op));
+    unknown(index, |request| matches!(request, Request::Delete { .. }))
+}
+
+/// Operations of unknown outcome with such a request, in the order of their calls.
+pub(crate) fn unknown(index: &Index<'_>, is: impl Fn(&Request) -> bool) -> Vec<u32> {
+    let wanted = |op: &Op<'_>| op.unknown() && is(&op.call.request);
+    let positions = index.ops.iter().enumerate().filter(|(_, op)| wanted(op));
     positions
         .filter_map(|(position, _)| u32::try_from(position).ok())
         .collect()

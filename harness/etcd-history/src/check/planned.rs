@@ -6,6 +6,7 @@
 //! on the clients. For how long the leader drops them is judged.
 
 use super::Case;
+use super::elections::{Disturbance, disturbances};
 use super::gaps::{Window, milliseconds};
 use super::rounds::{Round, rounds};
 use super::sample::{Limits, Sample};
@@ -13,7 +14,7 @@ use super::verdict::{Findings, Verdict};
 use crate::index::Op;
 use crate::record::{Nanos, Outcome, Request, Route};
 
-/// Name of the check of how long a leader that transfers leadership drops proposals.
+/// Name of the check of how long writes failed while leadership was transferred.
 pub const HAND_OVER: &str = "hand_over";
 const NO_FAILED_WRITE: &str = "no_failed_write";
 /// For how long a leader that transfers leadership may drop proposals. It takes two writes of etcd's log, usually some
@@ -22,8 +23,16 @@ const DROPPING: Limits = Limits {
     median_ms: Some(50.0),
     most_ms: 500.0,
 };
-/// The class of a request that had no answer in time.
-const DEADLINE: &str = "deadline";
+/// The classes of failures that a clock makes: no answer, or no connection, in time.
+const BY_TIME: &[&str] = &["deadline", "connect_timeout_before_send"];
+/// The classes of failures that an election makes.
+const BY_ELECTION: &[&str] = &[
+    "no_leader",
+    "leader_changed",
+    "etcd_timeout",
+    "etcd_timeout_leader_failed",
+    "etcd_timeout_connection_lost",
+];
 /// The class of a proposal that a leader dropped because it was transferring leadership.
 const DROPPED: &str = "proposal_dropped";
 
@@ -38,21 +47,51 @@ pub(super) fn no_failed_write(case: &Case<'_>) -> Verdict {
     }
     let failed: Vec<&Op<'_>> = writes.iter().filter(|op| failure(op).is_some()).collect();
     findings.count("failed", failed.len());
-    let window = window(case);
-    let starved = case.machine.starved(window);
-    let client_late = case.machine.client_late(window);
-    // A deadline is a time. Every other failure is none, unless the client itself was late.
-    let (by_time, broken): (Vec<&Op<'_>>, Vec<&Op<'_>>) = failed
-        .into_iter()
-        .partition(|op| starved.is_some() && (client_late || class(op) == Some(DEADLINE)));
+    let disturbances = disturbances(case);
+    let (mut by_time, mut broken) = (Vec::new(), Vec::new());
+    for op in &failed {
+        match excuse(case, op).or_else(|| elected(&disturbances, op)) {
+            Some(why) => by_time.push((*op, why)),
+            None => broken.push(*op),
+        }
+    }
     if !broken.is_empty() {
         let ops = broken.iter().map(|op| op.id()).collect();
         findings.violation(told(&broken, writes.len()), ops);
     }
-    if let Some(why) = starved {
-        findings.not_judged(told(&by_time, writes.len()), &why);
+    if let Some((_, why)) = by_time.first() {
+        let excused: Vec<_> = by_time.iter().map(|(op, _)| *op).collect();
+        findings.not_judged(told(&excused, writes.len()), why);
     }
     findings.verdict(NO_FAILED_WRITE)
+}
+
+/// Why a failure says nothing of the cluster, if so: half of a deadline was the machine's, by stalls or by a queue, or
+/// for half of it some process waited for a disk, which etcd does before it answers. What no clock made (a refusal, a
+/// lost connection) is the cluster's on any machine.
+fn excuse(case: &Case<'_>, op: &Op<'_>) -> Option<String> {
+    class(op).filter(|class| BY_TIME.contains(class))?;
+    let end = op.end.map_or(op.call.t, |end| end.t);
+    let window = Window {
+        from: op.call.scheduled.min(op.call.t),
+        to: end,
+    };
+    let conditions = case.machine.conditions(window.around());
+    let took = milliseconds(end.saturating_sub(op.call.t));
+    let disk = case.machine.disk_ms(window) >= took / 2.0;
+    (conditions.half_of(took) || disk).then_some(conditions.why)
+}
+
+/// The same where the machine had raft elect once more while the write was under way.
+fn elected(disturbances: &[Disturbance], op: &Op<'_>) -> Option<String> {
+    class(op).filter(|class| BY_ELECTION.contains(class) || BY_TIME.contains(class))?;
+    let window = Window {
+        from: op.call.t,
+        to: op.end?.t,
+    };
+    let mut disturbances = disturbances.iter();
+    let disturbance = disturbances.find(|disturbance| disturbance.window.touches(window))?;
+    Some(disturbance.why.clone())
 }
 
 /// Judges for how long leaders that transferred leadership dropped proposals: the longest stretch of each round.
@@ -70,8 +109,10 @@ pub(super) fn hand_over(case: &Case<'_>) -> Verdict {
     let mut sample = Sample::default();
     for Round { number, window, .. } in rounds(case.index) {
         let inside = stretches.iter().filter(|(from, _)| window.holds(*from));
-        let longest = inside.map(|(from, to)| to - from).max().unwrap_or(0);
-        sample.add(number, milliseconds(longest), case.machine.starved(window));
+        let longest = inside.max_by_key(|(from, to)| to - from).copied();
+        let (from, to) = longest.unwrap_or((window.from, window.from));
+        let conditions = case.machine.conditions(Window { from, to }.around());
+        sample.add(number, milliseconds(to - from), conditions);
     }
     let told = "a leader that transferred leadership dropped proposals";
     sample.judge("dropping", told, DROPPING, &mut findings);

@@ -266,8 +266,9 @@ pub(crate) fn told_by(record: &Record) -> String {
     }
 }
 
-/// The highest revision that can have been made: the highest acknowledged one, and one for each write of unknown
-/// outcome and for each key that a lease may have taken along. Absent when nothing was acknowledged.
+/// The highest revision that can have been made: the highest acknowledged one or one that a fault made, and one for
+/// each write of unknown outcome and for each key that a lease may have taken along. Absent when nothing was
+/// acknowledged.
 pub(crate) fn ceiling(index: &Index<'_>, log: &Log<'_>) -> Option<i64> {
     let mut highest = None;
     let mut unseen = placement::base(index, log).attached();
@@ -284,6 +285,8 @@ pub(crate) fn ceiling(index: &Index<'_>, log: &Log<'_>) -> Option<i64> {
         unseen += leases_of(&op.call.request);
     }
     let unseen = i64::try_from(unseen).unwrap_or(i64::MAX);
+    let by_faults = index.fault_writes.last().copied();
+    let highest = highest.map(|revision| by_faults.map_or(revision, |last| last.max(revision)));
     highest.map(|revision: i64| revision.saturating_add(unseen))
 }
 

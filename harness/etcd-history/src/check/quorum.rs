@@ -59,8 +59,7 @@ pub(super) fn check(case: &Case<'_>) -> Verdict {
         if fresh {
             member.going = Some(&record.uid);
             // One that leaves permanently is not waited for; what is left without it must still be a quorum.
-            let comes_back =
-                !faulted && !told_late && !case.expectations.leaving.contains(&record.pod);
+            let comes_back = !faulted && !told_late && !leaves_for_good(case, record);
             member.taken = comes_back
                 .then_some((record.uid.as_str(), record.t))
                 .or(member.taken);
@@ -75,6 +74,18 @@ pub(super) fn check(case: &Case<'_>) -> Verdict {
         findings.doubt("no pod was seen".to_owned());
     }
     findings.verdict(CHECK)
+}
+
+/// True for a pod that will leave in this run, and whose member has left already: it is removed before its pod is
+/// deleted. One that votes is restarted, whatever becomes of it later. Without member lists all of them leave.
+fn leaves_for_good(case: &Case<'_>, record: &PodRecord) -> bool {
+    let lists = around(case, record.t);
+    let votes = |list: &&MembershipRecord| {
+        let mut voters = list.members.iter().filter(|member| !member.learner);
+        voters.any(|member| member.name == record.pod)
+    };
+    let restarted = !lists.is_empty() && lists.iter().all(votes);
+    case.expectations.leaving.contains(&record.pod) && !restarted
 }
 
 fn judge(
@@ -184,6 +195,39 @@ mod tests {
         );
         // It has no vote (any more): the quorum does not need it.
         assert_eq!(judged(taken_down(&["m-1", "m-4"]), 3), Finding::Pass);
+    }
+
+    #[test]
+    fn who_leaves_later_is_waited_for_when_it_is_restarted() {
+        let all = ["m-0", "m-1", "m-2", "m-3", "m-4"];
+        let judged = |voters_after: &[&'static str]| {
+            let pods = (1..).zip(all);
+            let mut story = pods.fold(Story::new(), |story, (number, pod)| {
+                story.pod_with(1, (pod, pod), number, |pod| pod.ready = true)
+            });
+            let entries = |voters: &[&'static str]| {
+                let listed = all.iter().filter(|name| voters.contains(name));
+                listed.map(|name| (*name, *name, false)).collect::<Vec<_>>()
+            };
+            story = story.list(90, "c", &entries(&all));
+            for (t, pod) in [(100, "m-4"), (110, "m-3")] {
+                let version = 20 + u64::try_from(t).expect("a version");
+                story = story.pod_with(t, (pod, pod), version, |pod| pod.deleting = true);
+            }
+            let story = story.list(120, "c", &entries(voters_after));
+            let expectations = Expectations {
+                members: 5,
+                leaving: ["m-3", "m-4"].map(str::to_owned).into(),
+                ..small()
+            };
+            story.verdict(CHECK, &expectations).finding
+        };
+        let restarted = judged(&all);
+        assert!(
+            format!("{restarted:?}").contains("m-3 is taken down at 0.110000 s while m-4"),
+            "{restarted:?}"
+        );
+        assert_eq!(judged(&["m-0", "m-1", "m-2"]), Finding::Pass);
     }
 
     #[test]

@@ -1,5 +1,6 @@
-//! Raft as the members tell it: one leader a term, terms that only grow, also those of answers, nothing applied that is
-//! not committed, the same revision at the same applied index, and members that keep their identity.
+//! Raft as the members tell it: one leader a term, terms that only grow, also those of answers, which are behind no
+//! term that a member reported before, nothing applied that is not committed, the same revision at the same applied
+//! index, and members that keep their identity.
 
 use std::collections::BTreeMap;
 
@@ -9,8 +10,8 @@ use super::placement;
 use super::proof::Known;
 use super::verdict::{Findings, Verdict};
 use super::words;
-use crate::index::Acked;
-use crate::record::{MemberSample, RaftStatus};
+use crate::index::Moment;
+use crate::record::{MemberSample, RaftStatus, Record};
 
 /// Name of the check.
 const CHECK: &str = "raft";
@@ -150,11 +151,75 @@ fn progress(case: &Case<'_>, findings: &mut Findings) {
     }
 }
 
+/// A term that had begun when a member answered, as its status tells.
+struct Told<'a> {
+    by: Moment,
+    term: u64,
+    pod: &'a str,
+    /// The leader that it names and the one that it named before, where that tells it.
+    leaders: Option<(&'a str, &'a str)>,
+}
+
+impl Told<'_> {
+    fn words(&self, case: &Case<'_>) -> String {
+        let at = case.index.seconds(self.by.t);
+        let how = self.leaders.map_or_else(String::new, |(leader, former)| {
+            format!(", since it named {leader}, and {former} before")
+        });
+        format!("{} reported term {} at {at:.6} s{how}", self.pod, self.term)
+    }
+}
+
+/// The leader that a member names, and the term that this one has at least.
+struct Reign<'a> {
+    leader: &'a str,
+    term: u64,
+    /// The term of the last status, which may be torn: the next leader's, read behind the name of this one.
+    last: u64,
+}
+
+/// The terms that statuses report: that of the newest entry applied and, where a member names another leader than
+/// before, one above that of the former.
+fn told<'a>(case: &Case<'a>) -> Vec<Told<'a>> {
+    let lines = (0..).zip(case.index.records);
+    let lines = lines.filter(|(_, record)| matches!(record, Record::Member(_)));
+    let mut reigns: BTreeMap<&str, Reign<'_>> = BTreeMap::new();
+    let mut told = Vec::new();
+    for ((at, _), (sample, status)) in lines.zip(case.samples()) {
+        let Some(status) = status else { continue };
+        let (t, pod) = (sample.t, sample.pod.as_str());
+        let mut now = Told {
+            by: Moment { t, at },
+            term: status.term,
+            pod,
+            leaders: None,
+        };
+        if let Some(leader) = status.leader.as_deref() {
+            let reign = reigns.entry(&status.member).or_insert(Reign {
+                leader,
+                term: 0,
+                last: 0,
+            });
+            if reign.leader == leader {
+                reign.term = reign.term.max(reign.last);
+            } else if reign.term > 0 {
+                reign.term = reign.term.saturating_add(1);
+                if reign.term > now.term {
+                    (now.term, now.leaders) = (reign.term, Some((leader, reign.leader)));
+                }
+            }
+            (reign.leader, reign.last) = (leader, status.term);
+        }
+        told.push(now);
+    }
+    told
+}
+
 /// Whatever has a place in the order of revisions was applied behind an entry of the term in its header, so that those
-/// terms never go back, whichever member answers.
+/// terms never go back, whichever member answers; nor are they behind what a member had reported before.
 fn answers(case: &Case<'_>, findings: &mut Findings) {
     let mut known = Known::default();
-    let term = |acked: Acked<'_>| i64::try_from(acked.term).unwrap_or(i64::MAX);
+    let signed = |term: u64| i64::try_from(term).unwrap_or(i64::MAX);
     let placed = || {
         case.index.ops.iter().filter_map(|op| {
             let acked = op.acked()?;
@@ -162,23 +227,33 @@ fn answers(case: &Case<'_>, findings: &mut Findings) {
             Some((op, acked))
         })
     };
-    for (op, acked) in placed() {
-        known.add(op.certain_by(), term(acked));
+    let told = told(case);
+    let answered = placed().map(|(op, acked)| (op.certain_by(), acked.term));
+    for (t, term) in answered.chain(told.iter().map(|told| (told.by.t, told.term))) {
+        known.add(t, signed(term));
     }
-    for (op, acked) in placed().filter(|(op, acked)| known.before(op.call.t) > term(*acked)) {
-        // By the lines as well as by the times: several processes write.
-        let newer = placed()
-            .find(|(other, newer)| newer.term > acked.term && other.certain().before(op.begin()));
-        if let Some((other, newer)) = newer {
-            let told = format!(
-                "{} was answered in term {}, after {} in term {}",
-                words::op(case.index, op),
-                acked.term,
-                words::op(case.index, other),
-                newer.term
-            );
-            findings.violation(told, vec![op.id(), other.id()]);
-        }
+    // By the lines as well as by the times: several processes write.
+    let mut late = placed().filter(|(op, acked)| known.before(op.call.t) > signed(acked.term));
+    let first = late.find_map(|(op, acked)| {
+        let status =
+            (told.iter()).find(|told| told.term > acked.term && told.by.before(op.begin()));
+        let status = status.map(|told| (told.words(case), None));
+        let answer = || {
+            let (other, newer) = placed().find(|(other, newer)| {
+                newer.term > acked.term && other.certain().before(op.begin())
+            })?;
+            let words = words::op(case.index, other);
+            Some((format!("{words} in term {}", newer.term), Some(other.id())))
+        };
+        Some((op, acked, status.or_else(answer)?))
+    });
+    if let Some((op, acked, (behind, other))) = first {
+        let words = words::op(case.index, op);
+        let why = format!(
+            "{words} was answered in term {}, after {behind}",
+            acked.term
+        );
+        findings.violation(why, [op.id()].into_iter().chain(other).collect());
     }
 }
 

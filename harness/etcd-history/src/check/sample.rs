@@ -1,9 +1,14 @@
 //! A sample of the same measurement, one value a round, and its limits.
 //!
 //! One value of many is late now and then on any machine. The median of at least [`ROUNDS_MIN`] rounds tells whether
-//! the service has become slower; each value alone tells only of what is far out. Rounds on a starved machine are left
-//! out, and where too few are left nothing is judged.
+//! the service has become slower; each value alone tells only of what is far out. Rounds in which the machine stalled
+//! or was slow all the time are left out of the median, and where too few are left nothing is judged.
+//!
+//! Where processes queued for processors, every step took longer: a value over its limit is then held against one that
+//! is as much longer ([`Conditions::allow`]). Over that one too it is a violation as any other, and between the two it
+//! is not judged. What is within its limit has kept it on any machine.
 
+use super::machine::Conditions;
 use super::verdict::Findings;
 
 /// Fewest rounds whose median says something.
@@ -28,18 +33,31 @@ pub(crate) struct Sample {
 struct Value {
     round: usize,
     ms: f64,
-    /// Why it cannot be judged.
-    starved: Option<String>,
+    /// What the machine may have added to it.
+    conditions: Conditions,
+}
+
+impl Value {
+    /// What is wrong with one that is over its limit.
+    fn is_over(&self, told: &str, most_ms: f64) -> String {
+        let Self { round, ms, .. } = self;
+        format!("{told} for {ms:.0} ms in round {round}, {most_ms:.0} ms are allowed")
+    }
 }
 
 impl Sample {
-    pub(crate) fn add(&mut self, round: usize, ms: f64, starved: Option<String>) {
-        self.values.push(Value { round, ms, starved });
+    pub(crate) fn add(&mut self, round: usize, ms: f64, conditions: Conditions) {
+        self.values.push(Value {
+            round,
+            ms,
+            conditions,
+        });
     }
 
     /// Holds it against its limits; `what` names the measurement in figures, `told` begins the sentence of a violation.
     pub(crate) fn judge(&self, what: &str, told: &str, limits: Limits, findings: &mut Findings) {
-        let judged: Vec<&Value> = self.values.iter().filter(|v| v.starved.is_none()).collect();
+        let comparable = |value: &&Value| !value.conditions.spoil();
+        let judged: Vec<&Value> = self.values.iter().filter(comparable).collect();
         findings.count(format!("{what}.rounds"), self.values.len());
         findings.count(format!("{what}.rounds_judged"), judged.len());
         if let Some(median) = median(self.values.iter().map(|value| value.ms)) {
@@ -48,25 +66,14 @@ impl Sample {
         if let Some(most) = self.values.iter().map(|value| value.ms).reduce(f64::max) {
             findings.figure(format!("{what}.most_ms"), most);
         }
-        for value in &judged {
-            if value.ms > limits.most_ms {
-                let Value { round, ms, .. } = value;
-                findings.violation(
-                    format!(
-                        "{told} for {ms:.0} ms in round {round}, {:.0} ms are allowed",
-                        limits.most_ms
-                    ),
-                    Vec::new(),
-                );
-            }
-        }
+        self.judge_each(told, limits.most_ms, findings);
         let wanted = match self.values.len() {
             of if of < ROUNDS_MIN => of,
             of => ROUNDS_MIN.max(of / 2 + 1),
         };
         if judged.len() < wanted {
-            let starved = self.values.iter().find_map(|value| value.starved.as_ref());
-            if let Some(why) = starved {
+            let mut conditions = self.values.iter().map(|value| &value.conditions);
+            if let Some(Conditions { why, .. }) = conditions.find(|of| of.spoil()) {
                 let all: Vec<_> = self.values.iter().map(|v| format!("{:.0}", v.ms)).collect();
                 let (judged, of) = (judged.len(), self.values.len());
                 let all = all.join(", ");
@@ -78,17 +85,51 @@ impl Sample {
             return;
         }
         let sampled = median(judged.iter().map(|value| value.ms));
-        let (Some(limit), Some(median)) = (limits.median_ms, sampled) else {
-            return;
-        };
-        if judged.len() >= ROUNDS_MIN && median > limit {
-            findings.violation(
-                format!(
-                    "{told} for {median:.0} ms in the median of {} rounds, {limit:.0} ms are allowed",
-                    judged.len()
-                ),
-                Vec::new(),
-            );
+        if let (Some(limit), Some(median)) = (limits.median_ms, sampled)
+            && judged.len() >= ROUNDS_MIN
+            && median > limit
+        {
+            hold_median(&judged, (median, limit), told, findings);
+        }
+    }
+}
+
+/// A median over its limit, against what the machine of these rounds may have made of that limit.
+fn hold_median(judged: &[&Value], (ms, limit): (f64, f64), told: &str, findings: &mut Findings) {
+    let stretch = median(judged.iter().map(|value| value.conditions.stretch)).unwrap_or(1.0);
+    let over = format!(
+        "{told} for {ms:.0} ms in the median of {} rounds, {limit:.0} ms are allowed",
+        judged.len()
+    );
+    let stretched = limit * stretch;
+    let busiest = judged
+        .iter()
+        .max_by(|a, b| a.conditions.stretch.total_cmp(&b.conditions.stretch));
+    match busiest {
+        Some(busiest) if ms <= stretched => findings.not_judged(over, &busiest.conditions.why),
+        _ if stretch > 1.0 => {
+            let told = format!("{over} (and {stretched:.0} on a machine as busy as this one)");
+            findings.violation(told, Vec::new());
+        }
+        _ => findings.violation(over, Vec::new()),
+    }
+}
+
+impl Sample {
+    /// Each value alone.
+    fn judge_each(&self, told: &str, most_ms: f64, findings: &mut Findings) {
+        for value in self.values.iter().filter(|value| value.ms > most_ms) {
+            let over = value.is_over(told, most_ms);
+            let conditions = &value.conditions;
+            let allowed = conditions.allow(most_ms);
+            if conditions.are_calm() {
+                findings.violation(over, Vec::new());
+            } else if value.ms <= allowed {
+                findings.not_judged(over, &conditions.why);
+            } else {
+                let told = format!("{over} (and {allowed:.0} on a machine as busy as this one)");
+                findings.violation(told, Vec::new());
+            }
         }
     }
 }
@@ -117,9 +158,37 @@ mod tests {
 
     /// The outcome for values of which some are starved (negative ones).
     fn judge(values: &[f64]) -> Finding {
+        judge_stalled(values, None)
+    }
+
+    /// The same where the stalls of each round took so long together.
+    fn judge_stalled(values: &[f64], stalled_ms: Option<f64>) -> Finding {
+        let busy = || Conditions {
+            why: "busy".to_owned(),
+            stretch: stalled_ms.map_or(f64::INFINITY, |_| 1.0),
+            stalled_ms: stalled_ms.unwrap_or(0.0),
+        };
+        let calm = Conditions::calm;
+        let values = values
+            .iter()
+            .map(|ms| (ms.abs(), if *ms < 0.0 { busy() } else { calm() }));
+        judge_under(values)
+    }
+
+    /// The same where every step took so many times as long in each round.
+    fn judge_stretched(values: &[f64], stretch: f64) -> Finding {
+        let queued = || Conditions {
+            why: "queued".to_owned(),
+            stretch,
+            stalled_ms: 0.0,
+        };
+        judge_under(values.iter().map(|ms| (*ms, queued())))
+    }
+
+    fn judge_under(values: impl Iterator<Item = (f64, Conditions)>) -> Finding {
         let mut sample = Sample::default();
-        for (round, ms) in values.iter().enumerate() {
-            sample.add(round, ms.abs(), (*ms < 0.0).then(|| "busy".to_owned()));
+        for (round, (ms, conditions)) in values.enumerate() {
+            sample.add(round, ms, conditions);
         }
         let mut findings = Findings::default();
         sample.judge("gap", "no write", LIMITS, &mut findings);
@@ -164,12 +233,55 @@ mod tests {
 
     #[test]
     fn starved_rounds_are_left_out_until_too_few_are_left() {
-        assert_eq!(judge(&[10.0, -900.0, 10.0, -900.0, 10.0]), Finding::Pass);
+        assert_eq!(judge(&[10.0, -400.0, 10.0, -400.0, 10.0]), Finding::Pass);
         violation(&[110.0, -1.0, 110.0, -1.0, 110.0], "median of 3 rounds");
         unjudged(&[400.0, -1.0, 10.0, -1.0, -1.0], "2 of 5 rounds");
         unjudged(&[-900.0], "0 of 1 rounds");
         // What was far out in a round that could be judged stays.
         violation(&[-1.0, -1.0, -1.0, -1.0, 600.0], "in round 4");
+    }
+
+    #[test]
+    fn a_starved_round_over_the_limit_is_never_passed_over() {
+        unjudged(
+            &[10.0, -900.0, 10.0, -20.0, 10.0],
+            "no write for 900 ms in round 1, 500 ms are allowed",
+        );
+        let stalled = |ms| judge_stalled(&[10.0, -900.0, 10.0, -20.0, 10.0], Some(ms));
+        assert!(matches!(stalled(400.0), Finding::NotJudged { .. }));
+        match stalled(399.0) {
+            Finding::Violation { explanation, .. } => {
+                let words = "900 ms in round 1, 500 ms are allowed (and 899 on a machine";
+                assert!(explanation.contains(words), "{explanation}");
+            }
+            other => panic!("{other:?}"),
+        }
+        let none_over = judge_stalled(&[10.0, -400.0, 10.0, -20.0, 10.0], Some(0.0));
+        assert_eq!(none_over, Finding::Pass);
+    }
+
+    #[test]
+    fn a_queue_excuses_as_much_as_it_makes_every_step_longer() {
+        let values = [150.0, 150.0, 150.0, 10.0, 20.0];
+        assert!(matches!(judge(&values), Finding::Violation { .. }));
+        let told = |finding: Finding| match finding {
+            Finding::NotJudged { reason } => reason,
+            Finding::Violation { explanation, .. } => explanation,
+            other => panic!("{other:?}"),
+        };
+        let stretched = judge_stretched(&values, 1.5);
+        assert!(matches!(stretched, Finding::NotJudged { .. }));
+        assert!(told(stretched).contains("queued"));
+        let slower = judge_stretched(&values, 1.4);
+        assert!(matches!(slower, Finding::Violation { .. }));
+        assert!(told(slower).contains("100 ms are allowed (and 140 on a machine"));
+        // What is within its limit has kept it.
+        assert_eq!(judge_stretched(&[90.0; 5], 3.0), Finding::Pass);
+        let far_out = [10.0, 10.0, 900.0];
+        let excused = judge_stretched(&far_out, 1.8);
+        assert!(matches!(excused, Finding::NotJudged { .. }), "{excused:?}");
+        let late = judge_stretched(&far_out, 1.7);
+        assert!(matches!(late, Finding::Violation { .. }), "{late:?}");
     }
 
     #[test]

@@ -1,20 +1,24 @@
 //! The bounded search, for histories in which a revision is explained by no answer and no watch.
 //!
 //! Just-in-time linearization: calls and returns in the order of time, a set of configurations (store, and which open
-//! operations have already happened in it); at a return every configuration is driven until the operation has happened,
-//! and where a revision was proved until it is there. It begins where the witness ended. Header revisions leave one way
-//! wherever they are known, so that it branches at holes only; a hole is filled by a write of unknown outcome that
-//! no client saw elsewhere, or by the end of a lease. There is no clock here: the deadline is a budget of steps, and a
-//! budget that is used up is inconclusive, never a pass.
+//! operations have already happened in it); at a return every configuration is driven until the operation has
+//! happened, and where a revision was proved until it is there. It begins where the witness ended. Header revisions
+//! leave one way wherever they are known, so that it branches at holes only; a hole is filled by a write of unknown
+//! outcome that no client saw elsewhere, or by the end of a lease whose time may have been over. There is no clock
+//! here: the deadline is a budget of steps, and a budget that is used up is inconclusive, never a pass.
 
 use std::collections::BTreeSet;
 
 use super::Case;
+use super::agree::agree;
+use super::keyspace::Keys;
+use super::leases::EARLY_SLACK_NS;
+use super::lives;
 use super::log;
 use super::placement::{self, Part};
 use super::proof;
 use super::store::{Change, Store};
-use super::witness::{self, Reached};
+use super::witness::Reached;
 use super::words;
 use crate::hash::FastMap;
 use crate::index::Op;
@@ -186,6 +190,27 @@ enum Maker {
     Fault,
 }
 
+/// True for a request of which one branch, at least, deletes and puts nothing, or puts something that was not watched:
+/// that no put of it was seen with a revision does not say that it made another one.
+fn may_be_unseen(request: &Request, watched: Option<Keys<'_>>) -> bool {
+    let told = |key: &str| watched.is_some_and(|watched| watched.hold(key));
+    let unseen = |branch: &[Request]| {
+        let mut puts = branch.iter().flat_map(placement::puts_of).peekable();
+        match puts.peek() {
+            Some(_) => puts.any(|(key, _)| !told(key)),
+            None => !branch
+                .iter()
+                .all(|part| matches!(part, Request::Range { .. })),
+        }
+    };
+    match request {
+        Request::Txn {
+            then, otherwise, ..
+        } => unseen(then) || unseen(otherwise),
+        request => unseen(std::slice::from_ref(request)),
+    }
+}
+
 struct Search<'c, 'a> {
     case: &'c Case<'a>,
     /// Acknowledged operations that have not returned.
@@ -201,6 +226,8 @@ struct Search<'c, 'a> {
     explained: Vec<i64>,
     /// Most revisions that may have been made unseen.
     unseen_max: i64,
+    /// Until when leases cannot have ended by themselves.
+    lives_until: FastMap<i64, Nanos>,
 }
 
 impl<'c, 'a> Search<'c, 'a> {
@@ -236,6 +263,9 @@ impl<'c, 'a> Search<'c, 'a> {
         explained.extend(&case.index.fault_writes);
         explained.sort_unstable();
         explained.dedup();
+        let leases = lives::collect(case).into_iter();
+        let lives_until = leases.filter_map(|(id, lease)| Some((id, lease.lives_until()?)));
+        let lives_until = lives_until.collect();
         let (open, doubtful, scratch) = (Vec::new(), Vec::new(), Vec::new());
         Self {
             case,
@@ -247,6 +277,7 @@ impl<'c, 'a> Search<'c, 'a> {
             sighted,
             explained,
             unseen_max,
+            lives_until,
         }
     }
 
@@ -411,11 +442,7 @@ impl<'c, 'a> Search<'c, 'a> {
             // What was seen happened there and nowhere else; a value that was watched would have been seen with it.
             let here = match self.sighted.get(op) {
                 Some(seen) => *seen == revision,
-                None => {
-                    let mut puts = placement::puts_of(&self.op(*op).call.request).peekable();
-                    let told = |key| watched.is_some_and(|watched| watched.hold(key));
-                    entry.is_none() || puts.peek().is_none() || puts.any(|(key, _)| !told(key))
-                }
+                None => entry.is_none() || may_be_unseen(&self.op(*op).call.request, watched),
             };
             if here && !way.happened.contains(op) {
                 makers.push(Maker::Op(*op));
@@ -426,7 +453,15 @@ impl<'c, 'a> Search<'c, 'a> {
             Some(key) => way.store.get(key).is_some_and(|item| item.lease == *lease),
             None => true,
         };
-        makers.extend(way.store.leases().filter(may_end).map(Maker::Lease));
+        let leases = way.store.leases().filter(may_end);
+        let leases = leases.filter(|lease| self.may_be_over(*lease, revision));
+        makers.extend(leases.map(Maker::Lease));
+    }
+
+    /// True for a lease that may have ended by itself by the time at which a revision was there.
+    fn may_be_over(&self, lease: i64, revision: i64) -> bool {
+        let due = self.lives_until.get(&lease);
+        due.is_none_or(|due| due.saturating_sub(EARLY_SLACK_NS) <= self.case.known.since(revision))
     }
 
     fn claims(&self, number: u32, revision: i64, way: &Configuration<'a>) -> bool {
@@ -472,7 +507,7 @@ impl<'c, 'a> Search<'c, 'a> {
         let seen = self.case.log.entry(revision);
         let agrees = seen.is_none_or(|entry| {
             let scope = self.case.log.scope;
-            witness::agree(&self.scratch, entry.events, revision, scope).is_ok()
+            agree(&self.scratch, entry.events, revision, scope).is_ok()
         });
         if next.store.revision == revision && agrees {
             ways.push(next);

@@ -6,15 +6,15 @@ use super::verdict::Finding;
 use crate::history::History;
 use crate::record::{Nanos, Record};
 
-/// True when one of these checks finds a violation.
+/// True when one of the checks with these names finds a violation.
 pub fn shows(history: &History, expectations: &Expectations, checks: &[&str]) -> bool {
     all(history, expectations).iter().any(|verdict| {
         checks.contains(&&*verdict.check) && matches!(verdict.finding, Finding::Violation { .. })
     })
 }
 
-/// The time of the record with which one of these checks first finds a violation, looked for by halving: a history that
-/// shows one is taken to show it however it continues.
+/// The time of the first record with which one of the checks with these names finds a violation; `None` when none does.
+/// It is found by bisection, which assumes that a violation stays one however the history continues.
 pub fn first_shown(
     history: &History,
     expectations: &Expectations,

@@ -5,6 +5,7 @@
 //! history, or owns it where the history is not kept.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use super::brief::Brief;
 use super::items::Items;
@@ -120,9 +121,30 @@ impl<S, M: Default> Default for Model<S, M> {
     }
 }
 
+impl<'a> Store<'a> {
+    /// The keys of a set that are there, or all, in order.
+    pub(crate) fn among<'s>(
+        &'s self,
+        keys: Option<Keys<'s>>,
+    ) -> impl Iterator<Item = (&'a str, &'s Item<'a>)> {
+        let from = keys.map_or(Bound::Unbounded, |keys| Bound::Included(keys.key));
+        let all = self.items.range::<str, _>((from, Bound::Unbounded));
+        all.map(|(key, item)| (*key, item))
+            .take_while(move |(key, _)| keys.is_none_or(|keys| !keys.ends_before(key)))
+    }
+}
+
 impl<S: Text, M: Items<S, Value<S>>> Model<S, M> {
     /// A store that holds these keys at this revision.
     pub(crate) fn at<'r>(revision: i64, kvs: &'r [KeyValue]) -> Self
+    where
+        S: From<&'r str>,
+    {
+        Self::with(revision, kvs)
+    }
+
+    /// The same of several answers, which agree.
+    pub(crate) fn with<'r>(revision: i64, kvs: impl IntoIterator<Item = &'r KeyValue>) -> Self
     where
         S: From<&'r str>,
     {
@@ -142,15 +164,10 @@ impl<S: Text, M: Items<S, Value<S>>> Model<S, M> {
         self.items.get(key)
     }
 
-    /// True when these and no others are the keys of the set that are there.
-    pub(crate) fn holds_exactly<'k>(
-        &mut self,
-        keys: Keys<'_>,
-        mut wanted: impl Iterator<Item = &'k str>,
-        count: usize,
-    ) -> bool {
-        self.items.scan(keys).count() == count
-            && wanted.all(|key| keys.hold(key) && self.items.get(key).is_some())
+    /// The keys of the set that are there, in order.
+    pub(crate) fn keys_in(&mut self, keys: Keys<'_>) -> Vec<S> {
+        let there = self.items.scan(keys);
+        there.map(|(key, _)| key.clone()).collect()
     }
 
     /// Number of keys.
@@ -193,7 +210,10 @@ impl<S: Text, M: Items<S, Value<S>>> Model<S, M> {
         changes.clear();
         if let Request::LeaseRevoke { id } = request {
             self.drop_lease(*id, changes);
-            return Ok(());
+            return match answer {
+                None | Some(Response::LeaseRevoke {}) => Ok(()),
+                Some(_) => Err(kind_mismatch(request)),
+            };
         }
         self.step(request, answer, changes)?;
         if !changes.is_empty() {

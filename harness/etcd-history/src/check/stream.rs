@@ -29,7 +29,7 @@ use crate::record::{
 /// An operation that is open for longer is not waited for.
 const WAIT_MAX: Nanos = 120_000_000_000;
 
-/// Judges linearizability record by record.
+/// Judges linearizability record by record, in memory that does not grow with the history.
 #[derive(Debug, Default)]
 pub struct Stream {
     front: Front,
@@ -61,7 +61,7 @@ struct Waiting {
 }
 
 impl Stream {
-    /// Takes the next record.
+    /// Takes the next record of the history.
     pub fn feed(&mut self, record: Record) {
         if self.stop.is_some() {
             return;
@@ -108,12 +108,12 @@ impl Stream {
         }
     }
 
-    /// True when a violation was found: the rest of the history cannot take it back.
+    /// True once a violation was found: nothing that follows can change that.
     pub fn broken(&self) -> bool {
         matches!(self.stop, Some(Stop::Violation { .. }))
     }
 
-    /// The verdict over all that was taken, when nothing more comes.
+    /// The verdict over all records that were taken; nothing more comes.
     pub fn verdict(mut self) -> Verdict {
         if self.stop.is_none() {
             let ended = self.end_of_history();
@@ -145,6 +145,9 @@ impl Stream {
     fn call(&mut self, call: Call) -> Result<(), Stop> {
         self.replay.begin_at(call.t);
         self.operations += 1;
+        if let Some(found) = call.request.unmodelled() {
+            return Err(Stop::Unsure(format!("{found}, which no check models")));
+        }
         let floor = self.front.before(call.t);
         let (op, t) = (call.op, call.t);
         let writes = Op {
@@ -180,6 +183,7 @@ impl Stream {
             floor,
         };
         let Some(acked) = done.op().acked() else {
+            self.replay.within(&done.call.request)?;
             self.replay.losses.add(done);
             return Ok(());
         };

@@ -1,11 +1,13 @@
 //! Short words for histories written by hand: times are milliseconds, revisions and values as small as possible.
 
+mod machine;
+
 use crate::History;
 use crate::check::{self, Expectations, Finding, Traffic, Verdict};
 use crate::record::{
     Call, EndpointsRecord, FaultRecord, FaultStep, FinalState, HashSample, KeyEvent, KeyValue,
-    ListedMember, MachineSample, MemberSample, MembershipRecord, Nanos, Outcome, PodRecord,
-    RaftStatus, Record, Request, Response, Return, Route, WatchEvent, WatchRecord,
+    ListedMember, MemberSample, MembershipRecord, Nanos, Outcome, PodRecord, RaftStatus, Record,
+    Request, Response, Return, Route, WatchEvent, WatchRecord,
 };
 
 /// A history that is being told.
@@ -123,6 +125,16 @@ impl Story {
         story
     }
 
+    /// Another process records from now on: the one before was killed.
+    pub(crate) fn restarted(mut self, t: i64) -> Self {
+        self.add(Record::Start {
+            t: ms(t),
+            incarnation: 2,
+            config: serde_json::Value::Null,
+        });
+        self
+    }
+
     pub(crate) fn route(mut self, route: Route) -> Self {
         self.route = Some(route);
         self
@@ -214,11 +226,20 @@ impl Story {
         )
     }
 
-    pub(crate) fn watch(mut self, watcher: u32, t: i64, event: WatchEvent) -> Self {
+    pub(crate) fn watch(self, watcher: u32, t: i64, event: WatchEvent) -> Self {
+        self.stream((watcher, 0), t, event)
+    }
+
+    pub(crate) fn stream(
+        mut self,
+        (watcher, stream): (u32, u32),
+        t: i64,
+        event: WatchEvent,
+    ) -> Self {
         self.add(Record::Watch(WatchRecord {
             t: ms(t),
             watcher,
-            stream: 0,
+            stream,
             target: "etcd-0".into(),
             event,
         }));
@@ -381,25 +402,6 @@ impl Story {
             t: ms(t),
             name: name.to_owned(),
         });
-        self
-    }
-
-    /// A machine on which a process waits for a processor all the time between two times.
-    pub(crate) fn busy(mut self, from: i64, to: i64) -> Self {
-        for t in (from / 100 + 1)..=(to / 100) {
-            self.add(Record::Machine(MachineSample {
-                t: ms(t * 100),
-                source: "harness".into(),
-                interval: ms(100),
-                late: 0,
-                waiting: Some(ms(100)),
-                stolen: None,
-                idle: None,
-                processors: None,
-                runnable: None,
-                delayed: None,
-            }));
-        }
         self
     }
 

@@ -4,11 +4,15 @@
 mod absurd;
 mod clean;
 mod cluster;
+mod compaction;
+mod elections;
 mod holes;
 mod leases;
 mod locks;
 mod operator;
 mod store;
 mod streams;
+mod terms;
 mod time;
+mod watches;
 mod witnessing;

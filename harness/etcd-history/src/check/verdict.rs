@@ -15,7 +15,7 @@ const REASONS_MAX: usize = 3;
 /// The result of one check, as it is stored in a run directory.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Verdict {
-    /// The check.
+    /// Name of the check.
     pub check: Cow<'static, str>,
     /// What it found.
     #[serde(rename = "outcome")]
@@ -35,16 +35,16 @@ pub enum Finding {
     Violation {
         /// How, in words.
         explanation: String,
-        /// The operations named, at most six.
+        /// Numbers of the operations that show it, at most six.
         #[serde(default)]
         ops: Vec<OpId>,
     },
-    /// What it claims about time could not be judged, because the machine was too busy; all else held.
+    /// A limit of time could not be judged, because the machine was too busy; everything else held.
     NotJudged {
-        /// How busy, and what was seen.
+        /// How busy the machine was, and what was measured.
         reason: String,
     },
-    /// The history proves neither.
+    /// The history proves neither that the property held nor that it was broken.
     Inconclusive {
         /// Why.
         reason: String,
@@ -65,7 +65,7 @@ pub enum Severity {
 }
 
 impl Severity {
-    /// The word for it.
+    /// Its name in reports, e.g. `not-judged`.
     pub fn word(self) -> &'static str {
         match self {
             Self::Pass => "pass",
@@ -101,7 +101,7 @@ impl Verdict {
         }
     }
 
-    /// What was found in words; empty for a pass.
+    /// The explanation or the reason of the finding; empty for a pass.
     pub fn explanation(&self) -> &str {
         match &self.finding {
             Finding::Pass => "",
@@ -111,8 +111,8 @@ impl Verdict {
     }
 }
 
-/// The whole run's severity and the verdict that is the cause: the first of the worst. A run without a verdict is
-/// inconclusive.
+/// The severity of a whole run, and the first verdict that has it. There is none for a run that passes, nor for one
+/// without a verdict, which is inconclusive.
 pub fn worst(verdicts: &[Verdict]) -> (Severity, Option<&Verdict>) {
     let severities = verdicts.iter().map(Verdict::severity);
     let severity = severities.max().unwrap_or(Severity::Inconclusive);
@@ -141,8 +141,11 @@ impl Findings {
         self.first.get_or_insert((explanation, ops));
     }
 
+    /// A reason why nothing is proved; the same one again says no more.
     pub(crate) fn doubt(&mut self, reason: String) {
-        self.doubts.push(reason);
+        if !self.doubts.contains(&reason) {
+            self.doubts.push(reason);
+        }
     }
 
     /// A claim about time, in a window in which the machine was too busy to tell.

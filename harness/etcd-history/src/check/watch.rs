@@ -3,26 +3,33 @@
 //!
 //! Each stream is held against the log of all watchers and against what the replay says that each revision changed;
 //! where the replay did not come, against the acknowledged writes. And a watch on a healthy member continues: a stream
-//! that ends says so, one that says nothing at all while what it was asked for is there is dead.
+//! that ends says so, one that says nothing at all while what it was asked for is there is dead. So is a watcher whose
+//! streams all end without an event, refused, cancelled or not answered, while its member answers other questions. That
+//! nothing is left out between two streams is up to the recording client.
+
+mod continued;
+mod previous;
 
 use std::collections::BTreeMap;
 
 use super::Case;
-use super::compaction;
-use super::gaps::Window;
+use super::compaction::Compactions;
+use super::few::KeySet;
+use super::gaps::{Window, milliseconds};
 use super::keyspace::Keys;
 use super::log::{self, Run};
 use super::placement::{self, Part};
 use super::verdict::{Findings, Verdict};
-use crate::hash::FastMap;
 use crate::index::Index;
-use crate::record::{KeyEvent, KeyValue, Nanos, Request, Response, WatchEvent, WatchRecord};
+use crate::record::{KeyEvent, Nanos, Record, Request, Response, WatchEvent, WatchRecord};
 
 /// Name of the check.
 const CHECK: &str = "watch";
-/// How long a stream may be without what is there, while nothing is done to the cluster: a client that receives nothing
-/// asks for the progress after a second, and gives the stream up after four.
+/// How long a watcher may be without what is there, while nothing is done to the cluster: a client that receives
+/// nothing asks for the progress after a second, and gives the stream up after four.
 const PATIENCE_NS: Nanos = 5_000_000_000;
+/// How a client says that it has given a stream up that said nothing. The watcher's next one continues its silence.
+const SILENT: &str = "silent for";
 
 /// Judges all watch streams.
 pub(super) fn check(case: &Case<'_>) -> Verdict {
@@ -31,34 +38,71 @@ pub(super) fn check(case: &Case<'_>) -> Verdict {
         findings.violation(conflict.clone(), Vec::new());
     }
     let claims = claims(case.index);
-    let mut streams: BTreeMap<(u32, u32), Stream<'_>> = BTreeMap::new();
-    let mut delivered = 0;
-    for record in &case.index.watch {
-        let stream = streams
-            .entry((record.watcher, record.stream))
-            .or_insert_with(|| Stream::new(record));
-        let mut room = Room {
-            case,
-            claims: &claims,
-            findings: &mut findings,
-        };
-        delivered += stream.hear(record, &mut room);
-    }
-    previous(case, &mut findings);
-    for stream in streams.values() {
-        let mut room = Room {
-            case,
-            claims: &claims,
-            findings: &mut findings,
-        };
-        stream.tail(&mut room);
-    }
+    let compactions = Compactions::new(case);
+    let mut room = Room {
+        case,
+        claims: &claims,
+        compactions: &compactions,
+        findings: &mut findings,
+    };
+    let (mut streams, delivered) = streams(&mut room);
+    previous::check(case, &compactions, room.findings);
+    continued::check(case, room.findings);
+    join(&mut streams);
+    streams.values().for_each(|stream| stream.tail(&mut room));
     findings.count("streams", streams.len());
     findings.count("events", delivered);
     if delivered == 0 {
         findings.doubt("no watcher delivered anything".to_owned());
     }
     findings.verdict(CHECK)
+}
+
+/// Streams by watcher and number.
+type Streams<'a> = BTreeMap<(u32, u32), Stream<'a>>;
+
+/// All streams, and how many events they delivered. Those of a client that was killed ended with its last line: it
+/// could not say so, and the watchers of the next one have other numbers.
+fn streams<'a>(room: &mut Room<'_, 'a>) -> (Streams<'a>, usize) {
+    let mut streams = Streams::new();
+    let (mut delivered, mut last_line) = (0, Nanos::MIN);
+    for record in room.case.index.records {
+        if record.of_client() {
+            last_line = record.time();
+        }
+        match record {
+            Record::Start { .. } => streams
+                .values_mut()
+                .for_each(|stream: &mut Stream<'_>| stream.cut(last_line)),
+            Record::Watch(record) => {
+                let stream = streams
+                    .entry((record.watcher, record.stream))
+                    .or_insert_with(|| Stream::new(record));
+                delivered += stream.hear(record, room);
+            }
+            _ => {}
+        }
+    }
+    (streams, delivered)
+}
+
+/// Joins streams of a watcher on one member, one after the other: those that it gave up because they said nothing to
+/// one silence, and all that delivered nothing, however they ended, to one time without service.
+fn join(streams: &mut Streams<'_>) {
+    let mut before: Option<(u32, &Stream<'_>)> = None;
+    for ((watcher, _), stream) in streams.iter_mut() {
+        let former = before.filter(|(of, former)| of == watcher && former.target == stream.target);
+        if let Some((_, former)) = former {
+            if former.spoke.is_none() {
+                stream.unserved_since = former.unserved_since;
+            }
+            // One that has said something has ended the silence, and may have begun another.
+            if former.given_up {
+                stream.since = former.spoke.unwrap_or(former.since);
+            }
+        }
+        before = Some((*watcher, stream));
+    }
 }
 
 /// Acknowledged writes by revision: what a stream may not pass over even where no watcher saw it.
@@ -80,6 +124,7 @@ fn claims<'a>(index: &Index<'a>) -> Vec<(i64, &'a Request, &'a Response)> {
 struct Room<'r, 'a> {
     case: &'r Case<'a>,
     claims: &'r [(i64, &'a Request, &'a Response)],
+    compactions: &'r Compactions<'a>,
     findings: &'r mut Findings,
 }
 
@@ -91,13 +136,22 @@ struct Stream<'a> {
     /// Last revision delivered whole or in part; 0 before the first.
     last: i64,
     /// Keys delivered of the last revision.
-    last_keys: Vec<&'a str>,
+    last_keys: KeySet<'a>,
     /// True while etcd has said that the response continues.
     fragmented: bool,
     progress: i64,
     /// True once etcd has cancelled it.
     cancelled: bool,
+    target: &'a str,
     opened: Nanos,
+    /// When it was opened, or the first of those before it that its watcher gave up without a word since.
+    since: Nanos,
+    /// When it was opened, or the first of those before it that delivered nothing, however they ended.
+    unserved_since: Nanos,
+    /// When it delivered something last: events, or the news that there are none.
+    spoke: Option<Nanos>,
+    /// True when its client gave it up because it said nothing.
+    given_up: bool,
     /// When it was over; absent while it is not.
     ended: Option<Nanos>,
     run: Run<'a>,
@@ -113,11 +167,16 @@ impl<'a> Stream<'a> {
             keys: None,
             start: 0,
             last: 0,
-            last_keys: Vec::new(),
+            last_keys: KeySet::default(),
             fragmented: false,
             progress: 0,
             cancelled: false,
+            target: &record.target,
             opened: record.t,
+            since: record.t,
+            unserved_since: record.t,
+            spoke: None,
+            given_up: false,
             ended: None,
             run: Run::default(),
         }
@@ -128,6 +187,10 @@ impl<'a> Stream<'a> {
         if self.cancelled && !matches!(record.event, WatchEvent::Broken { .. }) {
             self.blame(record.t, room, "it continued after it was cancelled");
             self.cancelled = false;
+        }
+        use WatchEvent::{Events, Progress};
+        if matches!(record.event, Events { .. } | Progress { .. }) {
+            self.spoke = Some(record.t);
         }
         match &record.event {
             WatchEvent::Opened {
@@ -173,25 +236,34 @@ impl<'a> Stream<'a> {
                 self.cancelled(record, *compact_revision, room);
                 0
             }
-            WatchEvent::Broken { .. } => {
+            WatchEvent::Broken { message } => {
                 self.ended.get_or_insert(record.t);
+                self.given_up = message.starts_with(SILENT);
                 0
             }
         }
     }
 
-    /// etcd cancels a watch that begins below a compaction, which a client must have asked for.
+    /// Its client was killed, and wrote its last line at this time.
+    fn cut(&mut self, t: Nanos) {
+        let opened = self.opened;
+        self.ended.get_or_insert(t.max(opened));
+    }
+
+    /// etcd cancels a watch that begins below a compaction, which a client or etcd's own settings must have asked for.
     fn cancelled(&mut self, record: &WatchRecord, compacted: i64, room: &mut Room<'_, 'a>) {
         self.cancelled = true;
         self.ended.get_or_insert(record.t);
         if compacted <= 0 {
             return;
         }
-        let asked = compaction::asked(room.case.index, record.t);
+        self.exists(record.t, compacted, room);
         let why = if self.start >= compacted {
             format!("yet it began at {}", self.start)
-        } else if asked < compacted {
-            format!("no client had compacted further than {asked}")
+        } else if room.compactions.upto(record.t) < compacted {
+            let asked = room.compactions.asked(record.t, None);
+            let own = room.compactions.told(record.t);
+            format!("no client had compacted further than {asked}{own}")
         } else {
             return;
         };
@@ -212,54 +284,20 @@ impl<'a> Stream<'a> {
     fn events(&mut self, t: Nanos, events: &'a [KeyEvent], room: &mut Room<'_, 'a>) {
         for (position, event) in events.iter().enumerate() {
             let (key, revision) = (log::key(event), log::revision(event));
-            if self.keys.is_some_and(|keys| !keys.hold(key)) {
-                self.blame(
-                    t,
-                    room,
-                    &format!("{key} at revision {revision} was not asked for"),
-                );
-            }
-            if revision < self.start {
-                self.blame(
-                    t,
-                    room,
-                    &format!(
-                        "revision {revision} is before {}, where it was to begin",
-                        self.start
-                    ),
-                );
-            }
-            if revision <= self.progress {
-                self.blame(
-                    t,
-                    room,
-                    &format!(
-                        "revision {revision} came after the promise that all up to {} had come",
-                        self.progress
-                    ),
-                );
-            }
+            self.wanted(t, (key, revision), room);
             if revision < self.last {
-                self.blame(
-                    t,
-                    room,
-                    &format!(
-                        "went back from revision {} to {revision} ({key})",
-                        self.last
-                    ),
-                );
+                let last = self.last;
+                let why = format!("went back from revision {last} to {revision} ({key})");
+                self.blame(t, room, &why);
                 continue;
             }
-            if revision == self.last && self.last_keys.contains(&key) {
+            if revision == self.last && self.last_keys.contains(key) {
                 self.blame(t, room, &format!("{key} at revision {revision} came twice"));
                 continue;
             }
             if revision == self.last && position == 0 && !self.fragmented {
-                self.blame(
-                    t,
-                    room,
-                    &format!("revision {revision} is split over two responses"),
-                );
+                let why = format!("revision {revision} is split over two responses");
+                self.blame(t, room, &why);
             }
             if revision > self.last {
                 self.finish(room);
@@ -272,8 +310,27 @@ impl<'a> Stream<'a> {
                     events: std::mem::take(&mut self.run.events),
                 };
             }
-            self.last_keys.push(key);
+            self.last_keys.insert(key);
             self.run.events.push(event);
+        }
+    }
+
+    /// An event must be one that was asked for, and may still come.
+    fn wanted(&self, t: Nanos, (key, revision): (&str, i64), room: &mut Room<'_, 'a>) {
+        if self.keys.is_some_and(|keys| !keys.hold(key)) {
+            let why = format!("{key} at revision {revision} was not asked for");
+            self.blame(t, room, &why);
+        }
+        let (start, progress) = (self.start, self.progress);
+        if revision < start {
+            let why = format!("revision {revision} is before {start}, where it was to begin");
+            self.blame(t, room, &why);
+        }
+        if revision <= progress {
+            let why = format!(
+                "revision {revision} came after the promise that all up to {progress} had come"
+            );
+            self.blame(t, room, &why);
         }
     }
 
@@ -302,11 +359,10 @@ impl<'a> Stream<'a> {
 
     /// Nothing that was asked for may lie between the last revision and this one.
     fn gap(&self, t: Nanos, revision: i64, room: &mut Room<'_, 'a>) {
-        let from = match (self.last, self.start) {
-            (0, 0) => return,
-            (0, start) => start,
-            (last, _) => last.saturating_add(1),
+        let Some(upto) = self.upto() else {
+            return;
         };
+        let from = upto.saturating_add(1);
         if let Some((missing, key)) = self.missing(from, revision, room) {
             self.blame(
                 t,
@@ -367,31 +423,46 @@ impl<'a> Stream<'a> {
         self.exists(t, revision, room);
         self.finish(room);
         // A promise is only about what was asked for: nothing before the start, and something must have been asked for.
-        let from = if self.last > 0 {
-            self.last.saturating_add(1)
-        } else {
-            self.start
-        };
-        if from > 0
-            && let Some((missing, key)) = self.missing(
-                from.max(self.progress.saturating_add(1)),
-                revision.saturating_add(1),
-                room,
-            )
+        if let Some(upto) = self.upto()
+            && let Some((missing, key)) =
+                self.missing(upto.saturating_add(1), revision.saturating_add(1), room)
         {
             self.blame(t, room, &format!("promised that all up to {revision} had come, {key} at revision {missing} had not"));
         }
         self.progress = self.progress.max(revision);
     }
 
-    /// What is there and was asked for comes within some seconds. A stream that begins with whatever is next has no
-    /// revision that it must have.
-    fn tail(&self, room: &mut Room<'_, 'a>) {
-        if self.start <= 0 || self.keys.is_none() {
-            return;
+    /// Up to which revision all that was asked for has come. A stream that begins with whatever is next is promised
+    /// what comes behind the first thing that it is told: before that it may not have begun.
+    fn upto(&self) -> Option<i64> {
+        match (self.last.max(self.progress), self.start) {
+            (..=0, ..=0) => None,
+            (told, start) => Some(told.max(start.saturating_sub(1))),
         }
-        let upto = self.last.max(self.progress).max(self.start - 1);
-        let Some((revision, key)) = self.missing(upto.saturating_add(1), i64::MAX, room) else {
+    }
+
+    /// The first revision that is there, was asked for and has not come.
+    fn owed(&self, room: &Room<'_, 'a>) -> Option<(i64, &'a str)> {
+        self.keys?;
+        let from = self.upto()?.saturating_add(1);
+        self.rest(room)
+            .or_else(|| self.missing(from, i64::MAX, room))
+    }
+
+    /// What has not come of the last revision, while etcd has said that the response continues.
+    fn rest(&self, room: &Room<'_, 'a>) -> Option<(i64, &'a str)> {
+        let (log, made) = (room.case.log, &room.case.replayed.made);
+        let entry = log.entry(self.last).filter(|_| self.fragmented)?;
+        let seen = entry.events.iter().map(|event| log::key(event));
+        let made = made.keys(self.last).unwrap_or_default().iter().copied();
+        let mut all = made.chain(seen).filter(|key| self.asks(key));
+        let key = all.find(|key| !self.last_keys.contains(key))?;
+        Some((self.last, key))
+    }
+
+    /// What is there and was asked for comes within some seconds.
+    fn tail(&self, room: &mut Room<'_, 'a>) {
+        let Some((revision, key)) = self.owed(room) else {
             return;
         };
         let case = room.case;
@@ -403,20 +474,49 @@ impl<'a> Stream<'a> {
             .map(|fault| fault.healed.map_or(end, |t| t.saturating_add(settle)))
             .max()
             .unwrap_or(Nanos::MIN);
-        let from = case.known.since(revision).max(self.opened).max(quiet);
-        if from >= end || end.saturating_sub(from) <= PATIENCE_NS {
+        let there = case.known.since(revision).max(quiet);
+        let silent = there.max(self.since);
+        let silent = Window {
+            from: silent,
+            to: end.max(silent),
+        };
+        let unserved = there.max(self.unserved_since);
+        let unserved = self
+            .answering(case, unserved, end)
+            .filter(|_| self.spoke.is_none());
+        let patient = |window: &Window| window.to.saturating_sub(window.from) > PATIENCE_NS;
+        let Some(window) = [Some(silent), unserved].into_iter().flatten().find(patient) else {
             return;
-        }
+        };
         let told = format!(
             "{} had not delivered {key} at revision {revision} by {:.6} s, which was there at {:.6} s",
             self.name,
-            case.index.seconds(end),
-            case.index.seconds(from),
+            case.index.seconds(window.to),
+            case.index.seconds(window.from),
         );
-        match case.machine.slow(Window { from, to: end }) {
-            Some(why) => room.findings.not_judged(told, &why),
-            None => room.findings.violation(told, Vec::new()),
+        let conditions = case.machine.conditions(window);
+        let waited = milliseconds(window.to.saturating_sub(window.from));
+        if waited <= conditions.allow(milliseconds(PATIENCE_NS)) {
+            room.findings.not_judged(told, &conditions.why);
+        } else {
+            room.findings.violation(told, Vec::new());
         }
+    }
+
+    /// The last part of a time in which the member answered whatever else it was asked, from one answer to another:
+    /// what was refused meanwhile was refused by a member that is there, and not by the agent of one that is down, for
+    /// which another member answers. A learner serves no watch.
+    fn answering(&self, case: &Case<'_>, from: Nanos, to: Nanos) -> Option<Window> {
+        let samples = case.samples().rev();
+        let mut samples = samples
+            .filter(|(sample, _)| sample.pod == self.target)
+            .skip_while(|(sample, _)| sample.t > to)
+            .take_while(|(sample, _)| sample.t >= from)
+            .take_while(|(_, own)| own.is_some_and(|status| !status.learner))
+            .map(|(sample, _)| sample.t);
+        let to = samples.next()?;
+        let from = samples.last().unwrap_or(to);
+        Some(Window { from, to })
     }
 
     fn asks(&self, key: &str) -> bool {
@@ -444,79 +544,4 @@ fn changed<'a>(request: &'a Request, response: &'a Response) -> impl Iterator<It
         ) => Some(key.as_str()),
         _ => None,
     })
-}
-
-/// Walks the log: the previous key is the one before, a first version is a creation. A hole in the log ends what is
-/// known.
-fn previous(case: &Case<'_>, findings: &mut Findings) {
-    let mut known: FastMap<&str, Option<&KeyValue>> = FastMap::default();
-    let mut last = 0_i64;
-    for (revision, entry) in case.log.entries() {
-        if last.checked_add(1) != Some(revision) {
-            known.clear();
-        }
-        last = revision;
-        for event in entry.events {
-            let key = log::key(event);
-            let before = known.get(key).copied();
-            let told = log::previous(event);
-            if let Some(why) = wrong_previous(event, before, told) {
-                findings.violation(
-                    format!("a watcher received {key} at revision {revision} that {why}"),
-                    Vec::new(),
-                );
-            }
-            let after = match event {
-                KeyEvent::Put { kv, .. } => Some(kv),
-                KeyEvent::Delete { .. } => None,
-            };
-            known.insert(key, after);
-        }
-    }
-}
-
-/// What is wrong with the previous key that was told; `before` is what the log knows of it.
-fn wrong_previous(
-    event: &KeyEvent,
-    before: Option<Option<&KeyValue>>,
-    told: Option<&KeyValue>,
-) -> Option<String> {
-    if let Some(told) = told {
-        if told.mod_revision >= log::revision(event) {
-            return Some(format!("its previous revision was {}", told.mod_revision));
-        }
-        match before {
-            Some(Some(before)) if before != told => {
-                return Some(format!(
-                    "its previous revision was {}, it was {}",
-                    told.mod_revision, before.mod_revision
-                ));
-            }
-            Some(None) => return Some("it was there before, it was not".to_owned()),
-            _ => {}
-        }
-    }
-    let KeyEvent::Put { kv, .. } = event else {
-        return None;
-    };
-    let created = kv.create_revision == kv.mod_revision;
-    if created != (kv.version == 1) {
-        return Some(format!(
-            "its version is {} and its creation revision {}",
-            kv.version, kv.create_revision
-        ));
-    }
-    match before {
-        Some(Some(before))
-            if kv.version != before.version.saturating_add(1)
-                || kv.create_revision != before.create_revision =>
-        {
-            Some(format!(
-                "its version is {} after {}",
-                kv.version, before.version
-            ))
-        }
-        Some(None) if !created => Some("it was not created, it was not there before".to_owned()),
-        _ => None,
-    }
 }

@@ -6,13 +6,18 @@
 //! unknown outcome are found by their unique values in the log and in answers. A revision that none of these explains
 //! is a hole: then the bounded search takes over, from the store as it was there.
 
-use std::borrow::Borrow;
+mod loose;
+mod made;
 
-use super::keyspace::Keys;
+use self::loose::{Loose, deleters};
+pub(crate) use self::made::Made;
+use super::agree::agree;
 use super::log::{self, Entry, Log};
 use super::placement::{self, Part, Past, Placed};
 use super::proof::{self, Known, Order};
-use super::store::{Change, Changed, Mismatch, Store, Text};
+use super::rival::{self, Fit, Rival, fit, rival};
+use super::store::{Change, Mismatch, Store};
+use super::used;
 use super::words;
 use crate::hash::{FastMap, FastSet};
 use crate::index::{Index, Op};
@@ -46,43 +51,6 @@ pub(crate) struct Reached<'a> {
     pub(crate) guessed: bool,
 }
 
-/// Keys that each revision changed, as far as the replay came. Revisions are dense.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Made<'a> {
-    /// The revision in front of the first one.
-    base: i64,
-    /// Where the keys of each revision end.
-    ends: Vec<u32>,
-    keys: Vec<&'a str>,
-}
-
-impl<'a> Made<'a> {
-    fn push(&mut self, changes: &[Change<'a>]) {
-        self.keys.extend(changes.iter().map(|change| change.key));
-        let end = u32::try_from(self.keys.len()).unwrap_or(u32::MAX);
-        self.ends.push(end);
-    }
-
-    /// The revision with which the replay began.
-    pub(crate) fn base(&self) -> i64 {
-        self.base
-    }
-
-    /// The last revision replayed.
-    pub(crate) fn last(&self) -> i64 {
-        let made = i64::try_from(self.ends.len()).unwrap_or(i64::MAX);
-        self.base.saturating_add(made)
-    }
-
-    /// The keys of a revision; absent where the replay did not come.
-    pub(crate) fn keys(&self, revision: i64) -> Option<&[&'a str]> {
-        let at = usize::try_from(revision.checked_sub(self.base)?.checked_sub(1)?).ok()?;
-        let end = *self.ends.get(at)? as usize;
-        let start = at.checked_sub(1).map_or(0, |at| self.ends[at] as usize);
-        self.keys.get(start..end)
-    }
-}
-
 /// A lease whose keys went without a client's doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ended {
@@ -92,6 +60,8 @@ pub(crate) struct Ended {
     pub(crate) seen: Nanos,
     /// The revision that it made.
     pub(crate) revision: i64,
+    /// True where a delete of unknown outcome may have taken the keys instead: then nothing is known of the lease.
+    pub(crate) doubtful: bool,
 }
 
 /// What the replay counted.
@@ -126,27 +96,32 @@ pub(crate) enum Stop {
         /// The revision.
         revision: i64,
     },
+    /// Nothing tells what was there before.
+    Unknown {
+        /// Why, in words.
+        reason: String,
+    },
 }
 
 /// Replays a case.
 pub(crate) fn replay<'a>(index: &Index<'a>, log: &Log<'a>, known: &Known) -> Replayed<'a> {
     let (mut placed, past) = placement::place(index);
     let doubtful = placement::doubtful(index);
+    let sighted = proof::sightings(index, &doubtful);
     let store = placement::base(index, log);
     let mut replay = Replay {
         index,
         log,
         known,
-        made: Made {
-            base: store.revision,
-            ..Made::default()
-        },
+        made: Made::from(store.revision),
         store,
         changes: Vec::new(),
-        sighted: proof::sightings(index, &doubtful),
+        deleters: deleters(index, log, (&doubtful, &sighted)),
+        sighted,
         doubtful,
-        loose: placement::loose(index),
+        loose: Loose::of(index),
         guessed: false,
+        guesses: FastSet::default(),
         used: FastMap::default(),
         tally: Tally {
             placed: placed.len(),
@@ -157,7 +132,12 @@ pub(crate) fn replay<'a>(index: &Index<'a>, log: &Log<'a>, known: &Known) -> Rep
     };
     let end = replay.end(&placed);
     let mut next = 0;
-    let stop = replay.run(&mut placed, &mut next, end).err();
+    let unmodelled = index.unmodelled.as_ref();
+    let unmodelled = unmodelled.map(|found| format!("{found}, which no check models"));
+    let stop = match unmodelled.or_else(|| used::unknown_base(index, log)) {
+        Some(reason) => Some(Stop::Unknown { reason }),
+        None => replay.run(&mut placed, &mut next, end).err(),
+    };
     replay.tally.last = replay.store.revision;
     let (stop, unsure) = replay.in_order(stop);
     let done = placed[..next].iter().map(|placed| placed.op);
@@ -175,6 +155,11 @@ pub(crate) fn replay<'a>(index: &Index<'a>, log: &Log<'a>, known: &Known) -> Rep
     }
 }
 
+/// The keys that the watches saw go.
+fn gone<'e>(entry: Entry<'e, '_>) -> Vec<&'e str> {
+    entry.events.iter().map(|event| log::key(event)).collect()
+}
+
 struct Replay<'c, 'a> {
     index: &'c Index<'a>,
     log: &'c Log<'a>,
@@ -185,9 +170,13 @@ struct Replay<'c, 'a> {
     doubtful: FastMap<&'a str, u32>,
     /// Writes without an acknowledgement that answers show, by revision.
     sighted: FastMap<i64, u32>,
-    /// Deletes of unknown outcome without a mark, in the order of their calls.
-    loose: Vec<u32>,
+    /// Deletes of unknown outcome without a mark.
+    loose: Loose<'a>,
+    /// Transactions of unknown outcome that may delete and that no one saw.
+    deleters: Vec<u32>,
     guessed: bool,
+    /// Deletes that were taken for a revision where another one may have made it: they may still have happened later.
+    guesses: FastSet<u32>,
     /// Revision at which a write without an acknowledgement was found.
     used: FastMap<u32, i64>,
     tally: Tally,
@@ -385,44 +374,97 @@ impl<'a> Replay<'_, 'a> {
             .store
             .get(log::key(entry.events[0]))
             .map_or(0, |item| item.lease);
+        let txns = self.rival(self.deleters.clone(), (revision, entry), lease);
         self.changes.clear();
         self.changes.extend(self.store.leased(lease));
         if lease == 0 || agree(&self.changes, entry.events, revision, self.log.scope).is_err() {
-            return self.loose_delete(revision, entry);
+            return match txns {
+                Rival::No => self.loose_delete(revision, entry),
+                _ => Err(Stop::Hole { revision }),
+            };
         }
+        let loose = self.loose.holding(&gone(entry));
+        let rival = txns.max(self.rival(loose, (revision, entry), lease));
+        if rival == Rival::Other {
+            return Err(Stop::Hole { revision });
+        }
+        // Either leaves the same keys. Which of the two it was decides what is left to others.
+        let doubtful = rival == Rival::Same;
+        self.guessed |= doubtful;
         self.store.drop_lease(lease, &mut self.changes);
-        let seen = entry.seen;
         self.tally.ended.push(Ended {
             lease,
-            seen,
+            seen: entry.seen,
             revision,
+            doubtful,
         });
         Ok(())
+    }
+
+    /// What was seen of a revision of which only deletes were seen.
+    fn seen<'e>(&self, entry: Entry<'e, 'a>, lease: i64) -> rival::Deletes<'e>
+    where
+        'a: 'e,
+    {
+        rival::Deletes {
+            gone: gone(entry),
+            watched: self.log.scope,
+            lease,
+        }
+    }
+
+    /// How some requests of unknown outcome stand to a revision of which only deletes were seen: the worst of them.
+    fn rival(
+        &mut self,
+        ops: Vec<u32>,
+        (revision, entry): (i64, Entry<'_, 'a>),
+        lease: i64,
+    ) -> Rival {
+        let known = self.known.since(revision);
+        let seen = self.seen(entry, lease);
+        let mut most = Rival::No;
+        for op in ops {
+            let call = self.op(op).call;
+            let free = !self.used.contains_key(&op) || self.guesses.contains(&op);
+            if call.t <= known && free {
+                most = most.max(rival(&mut self.store, &call.request, &seen));
+            }
+        }
+        most
+    }
+
+    /// Deletes of unknown outcome that may have made a revision and were not taken for another one, in the order of
+    /// their calls. A hole where one of them may have taken keys along that no one watches: only what is read later
+    /// tells.
+    fn fitting_deletes(&mut self, revision: i64, entry: Entry<'_, 'a>) -> Result<Vec<u32>, Stop> {
+        let known = self.known.since(revision);
+        let seen = self.seen(entry, 0);
+        let mut fitting = Vec::new();
+        for op in self.loose.holding(&seen.gone) {
+            let call = self.op(op).call;
+            if self.used.contains_key(&op) || call.t > known {
+                continue;
+            }
+            match fit(&mut self.store, &call.request, &seen) {
+                Fit::No => {}
+                Fit::Exactly => fitting.push(op),
+                Fit::More => return Err(Stop::Hole { revision }),
+            }
+        }
+        Ok(fitting)
     }
 
     /// A delete of unknown outcome that stands alone leaves no mark: the earliest called that deletes just this is
     /// taken, since it leaves most to the others.
     fn loose_delete(&mut self, revision: i64, entry: Entry<'_, 'a>) -> Result<(), Stop> {
-        let known = self.known.since(revision);
-        let mut fitting = Vec::new();
-        for op in self.loose.clone() {
-            let call = self.op(op).call;
-            if let Request::Delete { key, range_end } = &call.request
-                && !self.used.contains_key(&op)
-                && call.t <= known
-                && self.store.holds_exactly(
-                    Keys::new(key, range_end.as_deref()),
-                    entry.events.iter().map(|event| log::key(event)),
-                    entry.events.len(),
-                )
-            {
-                fitting.push(op);
-            }
-        }
+        let fitting = self.fitting_deletes(revision, entry)?;
         let Some(owner) = fitting.first().copied() else {
             return Err(Stop::Hole { revision });
         };
-        self.guessed |= fitting.len() > 1;
+        if fitting.len() > 1 {
+            self.guessed = true;
+            self.guesses.insert(owner);
+        }
         self.used.insert(owner, revision);
         self.execute(owner)?;
         self.tally.found += 1;
@@ -544,41 +586,4 @@ impl<'a> Replay<'_, 'a> {
             ops: vec![front.id(), back.id()],
         }
     }
-}
-
-/// Compares what the model changed with what the watches saw. `scope`: the keys that every watcher was asked for,
-/// of which nothing may be missing, when they were all asked for the same.
-pub(crate) fn agree<S: Text, E: Borrow<KeyEvent>>(
-    changes: &[Changed<S>],
-    events: &[E],
-    revision: i64,
-    scope: Option<Keys<'_>>,
-) -> Result<(), String> {
-    for event in events {
-        let event: &KeyEvent = event.borrow();
-        let key = log::key(event);
-        let Some(change) = changes.iter().find(|change| change.key.is(key)) else {
-            return Err(format!("revision {revision} changed {key} as well"));
-        };
-        let same = match (event, &change.after) {
-            (KeyEvent::Put { kv, .. }, Some(item)) => item.is(kv),
-            (KeyEvent::Delete { .. }, None) => true,
-            _ => false,
-        };
-        if !same {
-            return Err(format!("revision {revision} left {key} otherwise"));
-        }
-    }
-    if let Some(scope) = scope {
-        let asked = changes
-            .iter()
-            .filter(|change| scope.hold(change.key.text()));
-        let (wanted, came) = (asked.count(), events.len());
-        if wanted != came {
-            return Err(format!(
-                "revision {revision} changed {wanted} keys that they were asked for, they saw {came}"
-            ));
-        }
-    }
-    Ok(())
 }

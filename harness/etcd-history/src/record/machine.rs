@@ -35,4 +35,7 @@ pub struct MachineSample {
     /// `/proc/self/task/*/schedstat`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delayed: Option<Nanos>,
+    /// Nanoseconds in which some process waited for a disk: `some` of `/proc/pressure/io`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<Nanos>,
 }

@@ -2,7 +2,7 @@
 
 use super::Record;
 
-/// Something that does one thing after the other, so that its times never go back.
+/// Who wrote a record. A writer does one thing after the other, so that its records are in the order of their times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Writer<'a> {
     /// The start of a recording client.
@@ -51,7 +51,7 @@ impl Record {
         })
     }
 
-    /// True for what the recording client writes, in a file of its own.
+    /// True for records that the recording client writes; those are in a file of their own.
     pub fn of_client(&self) -> bool {
         matches!(
             self,

@@ -5,47 +5,47 @@ use crate::record::OpId;
 /// What a client asks of a register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Action {
-    /// Its value.
+    /// To read its value.
     Read,
-    /// To be this.
+    /// To set it to this value.
     Write(i64),
-    /// To be the second, if it is the first.
+    /// To set it to the second value if it has the first.
     CompareAndSet(i64, i64),
 }
 
-/// What it is told.
+/// What a client is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// The value; nothing where it was never written.
+    /// The value that was read; `None` while nothing was written.
     Value(Option<i64>),
-    /// It is written.
+    /// The value was set.
     Written,
-    /// Whether it was the first, and is the second now.
+    /// Of a compare-and-set: true when the value was set, false when the register had another one.
     Set(bool),
 }
 
-/// A line of the history.
+/// An event of the history: a call, or the end of an operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A request leaves.
+    /// A request is sent.
     Call {
-        /// Its number.
+        /// Number of the operation, unique in the history.
         op: OpId,
-        /// The register.
+        /// Name of the register; may be empty where there is only one.
         key: String,
         /// What it asks.
         action: Action,
     },
-    /// Its answer is there. An operation without one may have happened at any time from its call on.
+    /// The answer is received. An operation without one may have taken effect at any time from its call on.
     Return {
-        /// Its number.
+        /// Number of the operation.
         op: OpId,
         /// The answer.
         answer: Answer,
     },
-    /// It certainly did not happen.
+    /// The operation certainly did not take effect.
     Fail {
-        /// Its number.
+        /// Number of the operation.
         op: OpId,
     },
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::events::{Action, Answer, Event};
 use crate::record::OpId;
 
-/// A line that does not fit.
+/// A line of the log that cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[error("failed to read line {line} of the log: {reason}")]
 pub struct LogError {
@@ -13,10 +13,10 @@ pub struct LogError {
     reason: String,
 }
 
-/// Reads a log. Lines that are not of `jepsen.util` are of other things and left out.
+/// Reads a log of Jepsen's register tests. Lines that are not of `jepsen.util` are left out.
 ///
 /// # Errors
-/// Names the first line that says of an operation what is not known here.
+/// [`LogError`] with the first line of an operation that cannot be understood.
 pub fn read(text: &str) -> Result<Vec<Event>, LogError> {
     let mut events = Vec::new();
     let mut open: BTreeMap<&str, (OpId, Action)> = BTreeMap::new();

@@ -3,7 +3,8 @@
 //! An operation happens as late as it can: when its return comes, it and whatever had to be in front of it are tried on
 //! each state. Reads, and sets that find another value, change nothing, so that they happen as soon as they fit.
 //! Operations without an answer need not happen: those that ask the same are counted and not told apart, and of two
-//! states that differ only in how many of them were used up the one that used less is kept.
+//! states that differ only in how many of them were used up the one that used less is kept. One happens only where
+//! something sees it at once: else it may as well happen later, or never.
 
 use std::collections::BTreeMap;
 
@@ -12,8 +13,12 @@ use crate::check::Finding;
 use crate::hash::FastSet;
 use crate::record::OpId;
 
+/// Counts that are compared in about the time of a step.
+const COMPARED: usize = 64;
 /// Most operations open at a time that have an answer later: bits of a word.
 const OPEN_MAX: usize = 128;
+/// Most states that wait to be tried, by what each holds: some hundred MiB.
+const WAITING_MAX: usize = 1 << 25;
 /// Most operations that an explanation names.
 const NAMED_MAX: usize = 6;
 
@@ -109,12 +114,12 @@ impl Search<'_> {
         let mut ways = std::mem::take(&mut self.states);
         let before = values(&ways);
         while let Some(mut way) = ways.pop() {
-            let Some(steps) = self.steps.checked_sub(1) else {
-                return Err(Finding::Inconclusive {
-                    reason: "there are too many orders to try them all".to_owned(),
-                });
-            };
-            self.steps = steps;
+            // A state is compared with all that are kept, and copied once for each operation that may be next.
+            let held = way.used.len() + 1;
+            self.spend(1 + (after.len() * held / COMPARED) as u64)?;
+            if ways.len() * held > WAITING_MAX {
+                return Err(too_many());
+            }
             if way.happened & (1 << slot) != 0 {
                 way.happened &= !(1 << slot);
                 keep(&mut after, way);
@@ -127,6 +132,11 @@ impl Search<'_> {
         }
         self.open[slot] = None;
         self.states = after;
+        Ok(())
+    }
+
+    fn spend(&mut self, steps: u64) -> Result<(), Finding> {
+        self.steps = self.steps.checked_sub(steps).ok_or_else(too_many)?;
         Ok(())
     }
 
@@ -156,9 +166,21 @@ impl Search<'_> {
                 let mut next = way.clone();
                 next.value = Some(value);
                 next.used[kind] += 1;
-                ways.push(self.settled(next));
+                let next = self.settled(next);
+                if next.happened != way.happened || self.leads_on(value) {
+                    ways.push(next);
+                }
             }
         }
+    }
+
+    /// True when a set may begin with this value.
+    fn leads_on(&self, value: i64) -> bool {
+        let sets =
+            |action: &Action| matches!(action, Action::CompareAndSet(from, _) if *from == value);
+        let mut open = self.open.iter().flatten();
+        open.any(|at| sets(&self.register.ops[*at].action))
+            || self.lost.iter().any(|(action, _)| sets(action))
     }
 
     /// With all that changes nothing in this state.
@@ -193,6 +215,12 @@ impl Search<'_> {
             ),
             ops,
         }
+    }
+}
+
+fn too_many() -> Finding {
+    Finding::Inconclusive {
+        reason: "there are too many orders to try them all".to_owned(),
     }
 }
 

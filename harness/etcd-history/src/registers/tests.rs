@@ -50,6 +50,23 @@ fn what_has_no_answer_may_happen_late_once_or_never() {
 }
 
 #[test]
+fn a_thousand_writes_without_an_answer_are_tried_where_something_saw_them() {
+    let lost: Vec<String> = (0..1000)
+        .flat_map(|n| {
+            [
+                format!("{n} :invoke :write {n}"),
+                format!("{n} :info :write :timed-out"),
+            ]
+        })
+        .collect();
+    let mut lines: Vec<&str> = lost.iter().map(String::as_str).collect();
+    lines.extend(["2000 :invoke :read nil", "2000 :ok :read 0"]);
+    assert_eq!(judged(&log(&lines)), Finding::Pass);
+    lines.extend(["2000 :invoke :read nil", "2000 :ok :read 1000"]);
+    assert!(matches!(judged(&log(&lines)), Finding::Violation { .. }));
+}
+
+#[test]
 fn a_failed_read_says_nothing_and_a_failed_set_says_what_was_not_there() {
     let failed = ["0 :invoke :read nil", "0 :fail :read :timed-out"];
     let refused = ["1 :invoke :cas [1 2]", "1 :fail :cas [1 2]"];

@@ -7,6 +7,8 @@ use crate::record::{
     MembershipRecord, Nanos, PodRecord, RaftStatus, Record,
 };
 
+/// The recording client, as its samples of the machine name it.
+pub(crate) const CLIENT: &str = "workload";
 /// Identifier of the cluster.
 const CLUSTER: &str = "cdf818194e3a8c32";
 
@@ -25,9 +27,10 @@ pub(crate) fn machine(t: Nanos) -> Vec<Record> {
             processors: Some(2),
             runnable: Some(1),
             delayed: Some(INTERVAL / 100),
+            disk: Some(INTERVAL / 100),
         })
     };
-    ["harness", "workload"].map(sample).to_vec()
+    ["harness", CLIENT].map(sample).to_vec()
 }
 
 /// The members of one cluster.

@@ -68,10 +68,7 @@ pub(crate) fn next(random: &mut Random, (client, op): (u32, OpId), seen: &Seen) 
         }
         70..80 => several(random, &put, &key, seen.keys),
         80..86 => marked_delete(random, &put, (client, &key)),
-        86..88 => Request::Delete {
-            range_end: random.chance(50).then(|| behind(&key)),
-            key,
-        },
+        86..88 => delete(random, key),
         88 if seen.revision > seen.compacted + 50 => Request::Compact {
             revision: seen.revision - 20,
         },
@@ -87,6 +84,23 @@ pub(crate) fn next(random: &mut Random, (client, op): (u32, OpId), seen: &Seen) 
         },
     };
     (request, false)
+}
+
+/// A delete of one key or some that stands alone.
+fn delete(random: &mut Random, key: String) -> Request {
+    Request::Delete {
+        range_end: random.chance(50).then(|| behind(&key)),
+        key,
+    }
+}
+
+/// What a client asks last, of which no answer will come: often what leaves no mark.
+pub(crate) fn last(random: &mut Random, of: (u32, OpId), seen: &Seen) -> (Request, bool) {
+    if random.chance(60) {
+        return next(random, of, seen);
+    }
+    let key = key(random, seen.keys);
+    (delete(random, key), false)
 }
 
 fn key(random: &mut Random, keys: u64) -> String {

@@ -6,6 +6,7 @@
 mod members;
 mod mix;
 mod plan;
+mod process;
 mod random;
 mod store;
 mod watchers;

@@ -2,56 +2,58 @@
 
 use super::random::Random;
 
-/// What to simulate.
+/// What [`simulate`](super::simulate) makes a history of.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
-    /// Everything random comes from it.
+    /// Seed of all random choices: the same plan gives the same history.
     pub seed: u64,
-    /// Members of the cluster.
+    /// Number of members of the cluster.
     pub members: u32,
-    /// Closed-loop clients.
+    /// Number of closed-loop clients: each sends its next request when the one before has returned.
     pub clients: u32,
-    /// Operations of the closed-loop clients in all.
+    /// Number of operations of all closed-loop clients together.
     pub operations: u64,
-    /// Keys that the clients share.
+    /// Number of keys, which the clients share.
     pub keys: u64,
     /// Milliseconds between the writes of an open-loop writer; 0 for none.
     pub writer_period_ms: i64,
-    /// Of a hundred operations, how many have an unknown outcome even in quiet times.
+    /// Percentage of operations whose outcome is unknown although no fault is active.
     pub unknown_percent: u64,
     /// True to kill the leader halfway.
     pub kill_leader: bool,
     /// True to let the operator restart two followers one after the other, late in the run.
     pub restart_follower: bool,
-    /// True for a watcher of a part of the keys beside those of all.
+    /// True for one more watcher, of a part of the keys.
     pub narrow_watcher: bool,
-    /// Watchers of all keys.
+    /// Number of watchers of all keys.
     pub watchers: u32,
-    /// What is not so in every run.
+    /// What is special about this run.
     pub variety: Variety,
 }
 
-/// What a cluster or a recording may go through, each by itself or with others.
+/// Special conditions of the cluster or of the recording. All can be combined.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Variety {
-    /// Watchers stay away for up to this many milliseconds when their stream breaks: some find what they missed
-    /// compacted.
+    /// Milliseconds that a watcher waits at most before it reconnects: what some have missed is compacted by then.
     pub watchers_away_ms: i64,
-    /// A watcher of what is not there yet and one of whatever is next join.
+    /// There are two more watchers: one from a revision in the future, one from revision 0.
     pub late_watchers: bool,
-    /// Transactions attach keys to leases.
+    /// Transactions put keys with a lease.
     pub leases_in_txns: bool,
-    /// One member says that it has applied less than the others, until the end.
+    /// One member reports a smaller applied index than the others, until the final phase.
     pub lagging: bool,
-    /// That member is behind at the end, too.
+    /// That member is behind in the final phase, too.
     pub behind: bool,
-    /// The killed leader comes back with less than it had, and jumps to where the others are, as with a snapshot.
+    /// The killed leader comes back with less than it had, and is then where the others are at once, as after a
+    /// snapshot.
     pub snapshot: bool,
-    /// Pods are replaced while no watch is open: a list reports the end of the old one.
+    /// Pods are replaced while no watch of them is open: the list after it shows that the old ones are gone.
     pub pods_unseen: bool,
     /// The recording ends somewhere in the middle.
     pub cut_off: bool,
-    /// Not a correct etcd: from halfway one member has another value for one key.
+    /// The recording client is killed while requests are on their way, and started again.
+    pub restart_client: bool,
+    /// Not a correct etcd: from the middle of the run on one member has another value for one key.
     pub diverges: bool,
 }
 
@@ -75,7 +77,7 @@ impl Default for Plan {
 }
 
 impl Plan {
-    /// A plan whose shape, too, comes from the seed.
+    /// A plan of which every field is chosen by the seed.
     pub fn varied(seed: u64) -> Self {
         let mut random = Random::new(seed ^ 0x5eed);
         let narrow_watcher = random.chance(40);
@@ -102,15 +104,18 @@ impl Plan {
                 snapshot: random.chance(50),
                 pods_unseen: random.chance(40),
                 cut_off: random.chance(20),
+                restart_client: random.chance(15),
                 diverges: false,
             },
             ..Self::default()
         }
     }
 
-    /// True when its history tells enough for every check to pass.
+    /// True when every check passes on its history, instead of finding too little to judge. What became of the requests
+    /// of a client that was killed may be shown by nothing.
     pub fn tells_all(&self) -> bool {
         let variety = &self.variety;
-        self.watchers > 0 && variety.watchers_away_ms == 0 && !variety.cut_off && !variety.behind
+        let watched = self.watchers > 0 && variety.watchers_away_ms == 0;
+        watched && !variety.cut_off && !variety.behind && !variety.restart_client
     }
 }

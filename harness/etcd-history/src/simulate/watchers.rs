@@ -65,13 +65,15 @@ impl Watcher {
     }
 
     /// Opens its first stream.
-    pub(crate) fn begin(&mut self, t: Nanos, wish: Wish, source: &Source<'_>) -> Record {
+    pub(crate) fn begin(&mut self, t: Nanos, wish: Wish, source: &Source<'_>) -> Vec<Record> {
         match wish {
             Wish::All | Wish::Some => {}
             Wish::Future => self.last = source.revision + 30,
             Wish::Next => {}
         }
-        self.open(t, source)
+        let mut records = Vec::new();
+        self.follow(t, source, &mut records);
+        records
     }
 
     fn open(&mut self, t: Nanos, source: &Source<'_>) -> Record {
@@ -97,10 +99,15 @@ impl Watcher {
         self.position = self.position.max(told);
     }
 
-    /// Comes back where it was; what was compacted meanwhile it does not receive.
+    /// Comes back where it was.
     fn come_back(&mut self, t: Nanos, source: &Source<'_>, records: &mut Vec<Record>) {
         self.back = None;
         self.stream += 1;
+        self.follow(t, source, records);
+    }
+
+    /// Opens a stream, and another one behind what is compacted, which it does not receive.
+    fn follow(&mut self, t: Nanos, source: &Source<'_>, records: &mut Vec<Record>) {
         records.push(self.open(t, source));
         if !self.next && self.last + 1 < source.compacted {
             records.push(self.record(

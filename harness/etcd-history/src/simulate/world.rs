@@ -1,5 +1,6 @@
 //! The loop of simulated events: calls leave, requests are applied one after the other, answers come back.
 
+mod client;
 mod server;
 mod story;
 
@@ -9,6 +10,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 use super::members::{self, Members};
 use super::mix::{self, PREFIX, Seen};
 use super::plan::Plan;
+use super::process::Process;
 use super::random::Random;
 use super::store::VersionedStore;
 use super::watchers::{Feed, Source, Watcher, Wish};
@@ -48,6 +50,8 @@ enum Event {
     Healed,
     TakeDown,
     BringBack,
+    Die,
+    Restart,
 }
 
 /// An operation on its way.
@@ -92,6 +96,8 @@ pub(crate) struct World {
     /// Followers that the operator has restarted.
     restarted: u32,
     last: Option<KeyValue>,
+    /// The recording client that runs now, or the one that was killed.
+    process: Process,
 }
 
 impl World {
@@ -117,6 +123,7 @@ impl World {
             killed: 0,
             restarted: 0,
             last: None,
+            process: Process::default(),
             plan,
         }
     }
@@ -154,12 +161,7 @@ impl World {
         self.records.extend(pods);
         let endpoints = self.members.endpoints(t);
         self.records.push(endpoints);
-        for number in 0..self.plan.watchers {
-            self.join(number, Wish::All);
-        }
-        if self.plan.narrow_watcher {
-            self.join(self.plan.watchers, Wish::Some);
-        }
+        self.join_all();
         if self.plan.variety.late_watchers {
             self.after(400 * MILLISECOND, Event::Join(0));
             self.after(600 * MILLISECOND, Event::Join(1));
@@ -178,6 +180,11 @@ impl World {
         if self.plan.restart_follower {
             self.after(5 * SECOND, Event::TakeDown);
         }
+        if self.plan.variety.restart_client {
+            // Before the fault, or in its round.
+            let at = if self.random.chance(70) { 1_000 } else { 3_200 };
+            self.after(at * MILLISECOND, Event::Die);
+        }
     }
 
     fn happen(&mut self, event: Event) {
@@ -191,6 +198,7 @@ impl World {
                 let number = u32::try_from(self.watchers.len()).unwrap_or(0);
                 self.join(number, wish);
             }
+            Event::Deliver(watcher) if watcher < self.process.first_watcher => {}
             Event::Deliver(watcher) => {
                 self.deliver(watcher);
                 self.again(1_000, 20_000, event);
@@ -203,20 +211,34 @@ impl World {
                 self.expire();
                 self.again(50_000, 100_000, event);
             }
+            Event::Die => self.die(),
+            Event::Restart => self.start_again(),
             _ => self.disturb(event),
+        }
+    }
+
+    /// Those that watch from the beginning.
+    fn join_all(&mut self) {
+        for number in 0..self.plan.watchers {
+            self.join(number, Wish::All);
+        }
+        if self.plan.narrow_watcher {
+            self.join(self.plan.watchers, Wish::Some);
         }
     }
 
     fn join(&mut self, number: u32, wish: Wish) {
         let away = self.plan.variety.watchers_away_ms * MILLISECOND;
         let target = Members::pod(number % self.plan.members);
+        let number = self.process.number(number);
         let mut watcher = Watcher::new(number, target, (wish, away));
         let source = Source {
             feed: &self.feed,
             compacted: self.store.compacted,
             revision: self.store.revision,
         };
-        self.records.push(watcher.begin(self.now, wish, &source));
+        let records = watcher.begin(self.now, wish, &source);
+        self.records.extend(records);
         let place = self.watchers.len();
         self.watchers.push(watcher);
         self.after(MILLISECOND, Event::Deliver(place));
@@ -242,15 +264,24 @@ impl World {
             }
         }
         let records = self.members.samples(t, &self.applied);
-        self.records.extend(records);
+        self.tell(records);
         self.records.push(self.members.list(t));
-        self.records.extend(members::machine(t));
+        self.tell(members::machine(t));
     }
 
     fn closed_loop(&mut self, client: u32) {
-        if self.left == 0 {
+        if self.left == 0 || !self.process.has(client) {
             return;
         }
+        self.ask(client, mix::next);
+    }
+
+    /// A client sends its next request, whatever this makes of it.
+    fn ask(
+        &mut self,
+        client: u32,
+        next: impl Fn(&mut Random, (u32, OpId), &Seen) -> (Request, bool),
+    ) {
         self.left -= 1;
         let seen = Seen {
             keys: self.plan.keys,
@@ -261,7 +292,7 @@ impl World {
             last: self.last.clone(),
         };
         let op = self.next_op;
-        let (request, at_member) = mix::next(&mut self.random, (client, op), &seen);
+        let (request, at_member) = next(&mut self.random, (client, op), &seen);
         self.send((client, Route::ServiceHeld), request, (at_member, true));
     }
 
@@ -273,6 +304,9 @@ impl World {
             self.plan.writer_period_ms * MILLISECOND,
             Event::Writer(writer),
         );
+        if self.process.away {
+            return;
+        }
         let Some(client) = self.free_writers.pop() else {
             return;
         };
@@ -360,6 +394,10 @@ impl World {
     }
 
     fn answer(&mut self, op: OpId) {
+        if self.process.left_behind(op) {
+            self.outcomes.remove(&op);
+            return;
+        }
         let (Some(flight), Some(outcome)) = (self.flights.get(&op), self.outcomes.remove(&op))
         else {
             return;
@@ -436,7 +474,7 @@ impl World {
     }
 }
 
-/// Simulates a plan.
+/// Simulates a run of a correct etcd (but for [`Variety::diverges`](super::Variety)) and returns its history.
 pub fn simulate(plan: &Plan) -> History {
     World::new(*plan).run()
 }

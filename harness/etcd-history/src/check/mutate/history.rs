@@ -4,7 +4,7 @@
 use super::cluster::one;
 use super::operator::route_gone;
 use super::{Mutation, Spoiler};
-use crate::record::{FaultStep, Outcome, Record, Request, Route};
+use crate::record::{FaultStep, ListedMember, Outcome, Record, Request, Route, WatchEvent};
 
 pub(super) const MUTATIONS: &[Mutation] = &[
     Mutation {
@@ -55,6 +55,16 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             s.add(first);
             true
         },
+    },
+    Mutation {
+        name: "watcher that does not continue where it ended",
+        check: "watch",
+        apply: not_continued,
+    },
+    Mutation {
+        name: "vote that no list explains",
+        check: "membership",
+        apply: vote_unexplained,
     },
     Mutation {
         name: "fault without effect",
@@ -190,6 +200,52 @@ fn overlap(spoiler: &mut Spoiler) -> bool {
     second.op = 900_000;
     second.request = Request::Compact { revision: 1 };
     spoiler.history.records.insert(at + 1, Record::Call(second));
+    true
+}
+
+/// What a stream was told last is not recorded, and its watcher continues behind it.
+fn not_continued(spoiler: &mut Spoiler) -> bool {
+    let of = |record: &Record| match record {
+        Record::Watch(watch) => Some((watch.watcher, watch.stream)),
+        _ => None,
+    };
+    let records = &spoiler.history.records;
+    let event = |at: usize| match &records[at] {
+        Record::Watch(watch) => Some(&watch.event),
+        _ => None,
+    };
+    let broken = |at: &usize| matches!(event(*at), Some(WatchEvent::Broken { .. }));
+    let before = |at: usize| {
+        (0..at)
+            .rev()
+            .find(|before| of(&records[*before]) == of(&records[at]))
+    };
+    let events = |at: &usize| matches!(event(*at), Some(WatchEvent::Events { .. }));
+    let ends = (0..records.len()).filter(broken);
+    let last: Vec<usize> = ends.filter_map(before).filter(events).collect();
+    if last.is_empty() {
+        return false;
+    }
+    let at = last[spoiler.random.position(last.len())];
+    spoiler.history.records.remove(at);
+    true
+}
+
+/// Seconds after the last list there is one with a member more, which votes.
+fn vote_unexplained(spoiler: &mut Spoiler) -> bool {
+    let mut records = spoiler.history.records.iter().rev();
+    let last = records.find_map(|record| match record {
+        Record::Membership(list) => Some(list.clone()),
+        _ => None,
+    });
+    let Some(mut list) = last else { return false };
+    list.t += 3_000_000_000;
+    list.members.push(ListedMember {
+        id: "beef".to_owned(),
+        name: "demo-etcd-9".to_owned(),
+        learner: false,
+    });
+    spoiler.add(Record::Membership(list));
     true
 }
 

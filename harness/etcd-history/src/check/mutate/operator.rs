@@ -30,6 +30,11 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         apply: late,
     },
     Mutation {
+        name: "endpoints late",
+        check: "labels",
+        apply: endpoints_late,
+    },
+    Mutation {
         name: "label gone in the end",
         check: "labels",
         apply: |s| forged(s, false),
@@ -87,6 +92,11 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         apply: |s| stretched(s, Route::ServiceHeld, true),
     },
     Mutation {
+        name: "gap stretched for the client that dials all members",
+        check: "continuity",
+        apply: |s| stretched(s, Route::DialAll, true),
+    },
+    Mutation {
         name: "gap outside of all faults",
         check: "continuity",
         apply: |s| stretched(s, Route::ServiceFresh, false),
@@ -142,6 +152,20 @@ fn late(spoiler: &mut Spoiler) -> bool {
         }
     }
     true
+}
+
+/// Endpoints follow the label a second and a half late.
+fn endpoints_late(spoiler: &mut Spoiler) -> bool {
+    let mut late = false;
+    for record in &mut spoiler.history.records {
+        if let Record::Endpoints(slice) = record
+            && slice.resource_version > 1_004
+        {
+            slice.t += 1_500_000_000;
+            late = true;
+        }
+    }
+    late
 }
 
 fn endpoint(spoiler: &mut Spoiler, pod: &str) -> bool {

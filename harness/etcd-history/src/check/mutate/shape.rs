@@ -399,6 +399,7 @@ fn seen_by_the_harness() -> Vec<Record> {
             processors: Some(1),
             runnable: Some(1),
             delayed: Some(1),
+            disk: Some(1),
         }),
         Record::Phase { t, name: text("n") },
     ]

@@ -1,7 +1,7 @@
 //! Spoiled watch streams.
 
 use super::{Mutation, Spoiler};
-use crate::record::{KeyEvent, Record, WatchEvent, WatchRecord};
+use crate::record::{KeyEvent, MemberSample, Record, WatchEvent, WatchRecord};
 
 pub(super) const MUTATIONS: &[Mutation] = &[
     Mutation {
@@ -76,6 +76,11 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         apply: wrong_previous,
     },
     Mutation {
+        name: "previous key left out",
+        check: "watch",
+        apply: no_previous,
+    },
+    Mutation {
         name: "progress too early",
         check: "watch",
         apply: early_progress,
@@ -100,7 +105,65 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         check: "watch",
         apply: cancelled,
     },
+    Mutation {
+        name: "watcher that no stream serves on a member that answers",
+        check: "watch",
+        apply: |s| unserved(s, |message| WatchEvent::Broken { message }),
+    },
+    Mutation {
+        name: "watcher whose streams are all cancelled",
+        check: "watch",
+        apply: |s| {
+            unserved(s, |reason| WatchEvent::Cancelled {
+                compact_revision: 0,
+                reason,
+            })
+        },
+    },
 ];
+
+/// Behind the run one more watcher asks for everything, again and again, and is refused each time.
+fn unserved(spoiler: &mut Spoiler, refused: fn(String) -> WatchEvent) -> bool {
+    let last = spoiler.history.records.iter().map(Record::time).max();
+    let mut samples = spoiler.history.records.iter().rev();
+    let answered = samples.find_map(|record| match record {
+        Record::Member(sample) if sample.status.is_some() => Some(sample.clone()),
+        _ => None,
+    });
+    let mut records = spoiler.history.records.iter();
+    let asked = records.find_map(|record| match record {
+        Record::Watch(WatchRecord {
+            event: WatchEvent::Opened { key, range_end, .. },
+            ..
+        }) => Some((key.clone(), range_end.clone())),
+        _ => None,
+    });
+    let (Some(last), Some(sample), Some((key, range_end))) = (last, answered, asked) else {
+        return false;
+    };
+    for stream in 0..25 {
+        let t = last + i64::from(stream) * 1_200_000_000;
+        let opened = WatchEvent::Opened {
+            key: key.clone(),
+            range_end: range_end.clone(),
+            start_revision: 2,
+        };
+        for (t, event) in [(t, opened), (t + 1_000_000_000, refused("no".to_owned()))] {
+            spoiler.add(Record::Member(MemberSample {
+                t,
+                ..sample.clone()
+            }));
+            spoiler.add(Record::Watch(WatchRecord {
+                t,
+                watcher: 900,
+                stream,
+                target: sample.pod.clone(),
+                event,
+            }));
+        }
+    }
+    true
+}
 
 fn events_of(record: &mut Record) -> Option<&mut Vec<KeyEvent>> {
     match record {
@@ -303,6 +366,24 @@ fn wrong_previous(spoiler: &mut Spoiler) -> bool {
     };
     prev.value += "x";
     true
+}
+
+fn no_previous(spoiler: &mut Spoiler) -> bool {
+    let told = |record: &Record| match record {
+        Record::Watch(WatchRecord {
+            event: WatchEvent::Events { events, .. },
+            ..
+        }) => matches!(&events[0], KeyEvent::Put { prev: Some(_), .. }),
+        _ => false,
+    };
+    let at = spoiler.pick(told);
+    let event = at
+        .and_then(|at| events_of(&mut spoiler.history.records[at]))
+        .map(|events| &mut events[0]);
+    let Some(KeyEvent::Put { prev, .. }) = event else {
+        return false;
+    };
+    prev.take().is_some()
 }
 
 fn early_progress(spoiler: &mut Spoiler) -> bool {

@@ -2,6 +2,7 @@
 
 use super::done::Done;
 use crate::check::placement;
+use crate::check::used;
 use crate::hash::FastMap;
 use crate::record::Request;
 
@@ -60,6 +61,13 @@ impl Losses {
         self.all.is_empty()
     }
 
+    /// Revisions that they may have made.
+    pub(super) fn unseen(&self) -> usize {
+        let unknown = self.all.iter().filter(|lost| lost.done.op().unknown());
+        let each = unknown.map(|lost| used::unseen(&lost.done.call.request));
+        each.sum()
+    }
+
     /// The one that would have written this value.
     pub(super) fn of_value(&self, value: &str) -> Option<usize> {
         self.by_value.get(value).copied()
@@ -82,6 +90,11 @@ impl Losses {
         let mut loose = self.loose.clone();
         loose.sort_by_key(|at| self.all[*at].done.call.t);
         loose
+    }
+
+    /// Transactions that may delete and put.
+    pub(super) fn deleters(&self) -> &[usize] {
+        &self.deleters
     }
 
     /// True when a transaction of unknown outcome may have made a revision of which only deletes were seen; `narrow`

@@ -2,9 +2,9 @@
 
 use std::collections::VecDeque;
 
+use crate::check::agree::agree;
 use crate::check::brief::Brief;
 use crate::check::store::Changed;
-use crate::check::witness;
 use crate::record::KeyEvent;
 
 /// Revisions that are kept.
@@ -55,7 +55,7 @@ impl Pasts {
         let Some(past) = at.and_then(|at| self.all.get(at)) else {
             return Late::Forgotten;
         };
-        match witness::agree(&past.changes, &[event], revision, None) {
+        match agree(&past.changes, &[event], revision, None) {
             Ok(()) => Late::Agrees,
             Err(why) if past.sure => Late::Differs(why),
             Err(why) => Late::Doubtful(why),

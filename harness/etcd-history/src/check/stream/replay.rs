@@ -7,14 +7,17 @@ use super::lost::Losses;
 use super::past::{Late, Pasts};
 use super::ring::{Ring, Slot, WAITING_MAX};
 
+use crate::check::agree::agree;
 use crate::check::brief::Brief;
 use crate::check::items::Hashed;
 use crate::check::keyspace::Keys;
 use crate::check::log;
-use crate::check::placement::Part;
+use crate::check::placement::{self, Part};
+use crate::check::rival::{Deletes, Fit, Rival, fit, rival};
 use crate::check::store::{Changed, Mismatch, Model, Value};
+use crate::check::used;
 use crate::check::verdict::Findings;
-use crate::check::{witness, words};
+use crate::check::words;
 use crate::record::{KeyEvent, Nanos, Outcome, Request, Response};
 
 type Store = Model<Brief, Hashed<Value<Brief>>>;
@@ -33,6 +36,8 @@ pub(super) struct Replay {
     /// What came before the revision was known at which the run began.
     early: Option<Early>,
     begun: bool,
+    /// The range that was read in front of an etcd that was used before: nothing is known of other keys.
+    read: Option<(String, Option<String>)>,
     start: Option<Nanos>,
     newest: Nanos,
     /// Calls that may write.
@@ -115,6 +120,10 @@ impl Replay {
         self.tally.placed += 1;
         if !self.begun {
             if let Some(store) = self.beginning(&done, revision) {
+                if let Request::Range { key, range_end, .. } = &done.call.request {
+                    let used = revision > 1;
+                    self.read = used.then(|| (key.clone(), range_end.clone()));
+                }
                 self.begin(store)?;
             } else {
                 let early = self.early.get_or_insert_default();
@@ -128,6 +137,7 @@ impl Replay {
                 return Ok(());
             }
         }
+        self.within(&done.call.request)?;
         let behind = revision.saturating_sub(self.store.revision);
         if behind == 0 && part != Part::Changes {
             return self.observe(&done);
@@ -216,6 +226,21 @@ impl Replay {
         }
     }
 
+    /// A request for keys of which it is not known what was there before the run proves nothing.
+    pub(super) fn within(&self, request: &Request) -> Result<(), Stop> {
+        let Some((key, range_end)) = &self.read else {
+            return Ok(());
+        };
+        let read = Keys::new(key, range_end.as_deref());
+        match placement::keys_of(request).find(|keys| !read.cover(*keys)) {
+            None => Ok(()),
+            Some(unread) => Err(Stop::Unsure(format!(
+                "not all of {} was read before the first write, and the store was not new then",
+                unread.key
+            ))),
+        }
+    }
+
     fn too_far(&self, revision: i64) -> Stop {
         Stop::Unsure(format!(
             "nothing tells what made revision {}, and more than {WAITING_MAX} others wait behind it, up to {revision}",
@@ -257,19 +282,27 @@ impl Replay {
         Ok(())
     }
 
-    /// Without such a read: an etcd that is new, unless its first revisions are more than the clients can have made.
+    /// Without such a read: an etcd that is new, unless its first revisions are more than writes that no one saw can
+    /// have made. Then nothing is known of what was there.
     fn begin_without(&mut self, settled: i64) -> Result<(), Stop> {
         let Some(early) = &self.early else {
             return Ok(());
         };
         let placed = early.placed.iter();
-        let lowest = placed
+        let placed = placed
             .map(|(_, part, revision)| revision.saturating_sub(i64::from(*part == Part::Changes)));
-        let Some(lowest) = lowest.min().filter(|lowest| *lowest < settled) else {
+        let seen = early
+            .seen
+            .iter()
+            .map(|event| log::revision(event).saturating_sub(1));
+        let Some(lowest) = placed.chain(seen).min().filter(|lowest| *lowest < settled) else {
             return Ok(());
         };
-        let new = lowest.saturating_sub(1) <= self.writers;
-        self.begin(Store::at(if new { 1 } else { lowest }, &[]))
+        let made = self.fault_writes.range(..=lowest).count();
+        match used::unread(lowest, self.losses.unseen() + made) {
+            Some(reason) => Err(Stop::Unsure(reason)),
+            None => self.begin(Store::at(1, &[])),
+        }
     }
 
     /// Replays up to this revision.
@@ -344,7 +377,7 @@ impl Replay {
             let why = "it changed nothing there, yet its revision is a new one";
             return Err(done.violation(self.start(), why));
         }
-        witness::agree(&self.changes, events, revision, None)
+        agree(&self.changes, events, revision, None)
             .map_err(|why| done.violation(self.start(), &format!("the watches disagree: {why}")))
     }
 
@@ -443,7 +476,7 @@ impl Replay {
             Ok(()) if store.revision != revision => Some(format!(
                 "it changes nothing at revision {revision}, yet it made it"
             )),
-            Ok(()) => witness::agree(&self.changes, events, revision, None)
+            Ok(()) => agree(&self.changes, events, revision, None)
                 .err()
                 .map(|why| format!("the watches disagree: {why}")),
         };
@@ -465,23 +498,43 @@ impl Replay {
             .first()
             .and_then(|event| self.store.get(log::key(event)));
         let lease = held.map_or(0, |item| item.lease);
-        self.changes.clear();
-        self.changes.extend(self.store.leased(lease));
-        if lease != 0 && witness::agree(&self.changes, events, revision, None).is_ok() {
-            self.store.drop_lease(lease, &mut self.changes);
-            self.tally.ended += 1;
-            return Ok(true);
+        let seen = seen(&self.scopes, events, lease);
+        let (store, losses) = (&mut self.store, &self.losses);
+        if worst(store, losses, losses.deleters(), (revision, &seen)) != Rival::No {
+            return Ok(false);
         }
+        self.changes.clear();
+        self.changes.extend(store.leased(lease));
+        if lease == 0 || agree(&self.changes, events, revision, None).is_err() {
+            return self.loose_delete(revision, events);
+        }
+        if worst(store, losses, &losses.loose(), (revision, &seen)) == Rival::Other {
+            return Err(Stop::Unsure(format!(
+                "the end of a lease or a delete of unknown outcome may have made revision {revision}"
+            )));
+        }
+        self.store.drop_lease(lease, &mut self.changes);
+        self.tally.ended += 1;
+        Ok(true)
+    }
+
+    /// A delete of unknown outcome that stands alone leaves no mark.
+    fn loose_delete(&mut self, revision: i64, events: &[KeyEvent]) -> Result<bool, Stop> {
+        let seen = seen(&self.scopes, events, 0);
         let mut fitting = Vec::new();
         for at in self.losses.loose() {
             let done = &self.losses.get(at).done;
-            if let Request::Delete { key, range_end } = &done.call.request
-                && done.floor < revision
-            {
-                let keys = Keys::new(key, range_end.as_deref());
-                let gone = events.iter().map(log::key);
-                let fits = self.store.holds_exactly(keys, gone, events.len());
-                fitting.extend(fits.then_some(at));
+            if done.floor >= revision {
+                continue;
+            }
+            match fit(&mut self.store, &done.call.request, &seen) {
+                Fit::No => {}
+                Fit::Exactly => fitting.push(at),
+                Fit::More => {
+                    return Err(Stop::Unsure(format!(
+                        "what made revision {revision} may have deleted keys that no one watches"
+                    )));
+                }
             }
         }
         match fitting.as_slice() {
@@ -492,6 +545,33 @@ impl Replay {
             ))),
         }
     }
+}
+
+/// What was seen of a revision of which only deletes were seen.
+fn seen<'e>(
+    scopes: &'e BTreeSet<(String, String)>,
+    events: &'e [KeyEvent],
+    lease: i64,
+) -> Deletes<'e> {
+    let one = scopes.first().filter(|_| scopes.len() == 1);
+    Deletes {
+        gone: events.iter().map(log::key).collect(),
+        watched: one.map(|(key, end)| Keys::new(key, Some(end))),
+        lease,
+    }
+}
+
+/// How some lost requests stand to a revision of which only deletes were seen: the worst of them.
+fn worst(
+    store: &mut Store,
+    losses: &Losses,
+    of: &[usize],
+    (revision, seen): (i64, &Deletes<'_>),
+) -> Rival {
+    let done = of.iter().map(|at| &losses.get(*at).done);
+    let done = done.filter(|done| done.floor < revision);
+    let each = done.map(|done| rival(store, &done.call.request, seen));
+    each.max().unwrap_or(Rival::No)
 }
 
 /// The lost write that an answer shows to have made this revision.

@@ -3,6 +3,7 @@
 use crate::check::mutate::expectations;
 use crate::check::test_support::one;
 use crate::check::{self, Finding, OperationKind};
+use crate::index::Index;
 use crate::record::{Call, MemberSample, Record, Request, WatchEvent, WatchRecord};
 use crate::simulate::{Plan, Variety, simulate};
 
@@ -67,6 +68,50 @@ fn varied_histories_hold_what_they_are_about() {
     assert!(seen.iter().all(|count| *count > 5), "{seen:?}");
 }
 
+/// What a killed client had asked may have happened, be it a delete that no mark tells.
+#[test]
+fn a_client_that_was_killed_is_no_false_alarm() {
+    let (mut open, mut lone, mut found, mut in_round, mut told) = (0, 0, 0, 0, String::new());
+    for seed in 0..SEEDS / 5 {
+        let mut plan = Plan::varied(seed);
+        plan.watchers = 3;
+        plan.variety = Variety {
+            watchers_away_ms: 0,
+            cut_off: false,
+            restart_client: true,
+            ..plan.variety
+        };
+        let history = simulate(&plan);
+        let index = Index::new(&history);
+        assert_eq!(index.restarts.len(), 1, "seed {seed}");
+        let again = index.watch.iter().any(|record| record.watcher >= 10_000);
+        assert!(again, "seed {seed}: the next client watches too");
+        for op in index.ops.iter().filter(|op| op.end.is_none()) {
+            open += 1;
+            lone += u32::from(matches!(op.call.request, Request::Delete { .. }));
+        }
+        for verdict in check::all(&history, &expectations(plan.members)) {
+            match verdict.finding {
+                Finding::Pass if verdict.check == "linearizable" => found += 1,
+                Finding::Inconclusive { reason } if verdict.check == "continuity" => {
+                    in_round += u32::from(reason.contains("client restarted in round"));
+                }
+                Finding::Violation { explanation, .. } => {
+                    told += &format!("\n{plan:?}: {}: {explanation}", verdict.check);
+                }
+                _ => {}
+            }
+        }
+    }
+    assert!(told.is_empty(), "{told}");
+    assert!(
+        open > 160 && lone > 40,
+        "{open} are open, {lone} lone deletes"
+    );
+    assert!(found > 10, "{found} are explained to their ends");
+    assert!(in_round > 3, "{in_round} restarts in a round");
+}
+
 #[test]
 fn a_member_that_diverges_is_seen() {
     let mut by_reads = 0;
@@ -77,6 +122,7 @@ fn a_member_that_diverges_is_seen() {
             watchers_away_ms: 0,
             cut_off: false,
             behind: false,
+            restart_client: false,
             diverges: true,
             ..plan.variety
         };

@@ -2,7 +2,7 @@
 
 use crate::check::test_support::*;
 use crate::check::{Finding, Verdict};
-use crate::record::{KeyEvent, KeyValue, Request, Response, WatchEvent};
+use crate::record::{Compare, KeyEvent, KeyValue, Request, Response, WatchEvent};
 
 fn held(key: &str, value: &str, revision: i64) -> KeyValue {
     KeyValue {
@@ -349,4 +349,212 @@ fn what_was_not_watched_is_not_missed_in_what_was() {
     // The mark of an unknown delete lies outside of what is watched: that it was not seen says nothing.
     marked("a").passes("linearizable");
     marked("ba").violates("linearizable", "nothing tells what made revision 3");
+}
+
+/// Lease 7 with these keys, put one after the other from revision 2 on; `b` alone is watched where `narrow`.
+fn attached(story: Story, keys: &[&str], narrow: bool) -> Story {
+    let granted = Response::LeaseGrant { id: 7, ttl: 60 };
+    let story = story.ok(
+        1,
+        (1, 2),
+        Request::LeaseGrant { id: 7, ttl: 60 },
+        (1, granted),
+    );
+    (2..).zip(keys).fold(story, |story, (revision, key)| {
+        let t = revision * 2;
+        let done = (revision, Response::Put {});
+        let story = story.ok(1, (t, t + 1), leased(key, "1", 7), done);
+        match narrow && *key != "b" {
+            true => story,
+            false => story.events(0, t + 1, revision, &[seen(held(key, "1", revision))]),
+        }
+    })
+}
+
+#[test]
+fn a_lost_delete_of_one_key_of_a_lease_may_have_made_what_a_watcher_of_that_key_saw() {
+    let story = |lost: Option<Request>| {
+        let story = attached(narrow(Story::new(), 0, 1), &["b", "d"], true);
+        let story = match lost {
+            Some(lost) => story.unknown(2, (10, 20), lost),
+            None => story,
+        };
+        let story = story.events(0, 12, 4, &[gone("b", 4)]);
+        story.ok(3, (30, 31), get("d"), (4, found(&[held("d", "1", 3)])))
+    };
+    story(Some(delete("b"))).passes("linearizable");
+    story(Some(delete("b"))).proves_nothing("leases", "the replay ended early");
+    // No delete, or one of another key, took a part of it.
+    story(None).violates("linearizable", "op 4");
+    story(Some(delete("c"))).violates("linearizable", "op 5");
+    // A range may hold keys that no one watches: then all keys of the lease are gone, by either.
+    let range = Request::Delete {
+        key: "a".into(),
+        range_end: Some("f".into()),
+    };
+    let gone_both = attached(narrow(Story::new(), 0, 1), &["b", "d"], true)
+        .unknown(2, (10, 20), range)
+        .events(0, 12, 4, &[gone("b", 4)])
+        .ok(3, (30, 31), get("d"), (4, found(&[])));
+    gone_both.passes("leases");
+}
+
+#[test]
+fn a_lost_delete_of_one_key_of_a_lease_is_told_from_its_end_where_all_keys_are_watched() {
+    let story = || {
+        attached(Story::new().opened(0, 1), &["a", "b"], false)
+            .unknown(2, (10, 20), delete("a"))
+            .events(0, 12, 4, &[gone("a", 4)])
+            .ok(3, (30, 31), get("b"), (4, found(&[held("b", "1", 3)])))
+    };
+    story().passes("linearizable");
+    story().passes("leases");
+}
+
+fn delete_range(key: &str, end: &str) -> Request {
+    Request::Delete {
+        key: key.into(),
+        range_end: Some(end.into()),
+    }
+}
+
+#[test]
+fn a_lost_delete_of_a_range_may_have_taken_what_no_one_watches() {
+    // Two deletes without an answer: of b alone, and of a range that holds a key outside of what is watched.
+    let story = |left: &[KeyValue]| {
+        narrow(Story::new(), 0, 1)
+            .put(1, (1, 2), ("aa", "1"), 2)
+            .put(1, (3, 4), ("b", "1"), 3)
+            .events(0, 5, 3, &[seen(kv("b", "1", 3))])
+            .unknown(2, (6, 20), delete("b"))
+            .unknown(3, (7, 20), delete_range("a", "c"))
+            .events(0, 8, 4, &[gone("b", 4)])
+            .ok(4, (30, 31), get("aa"), (4, found(left)))
+    };
+    story(&[]).passes("linearizable");
+    story(&[kv("aa", "1", 2)]).passes("linearizable");
+    story(&[kv("aa", "2", 2)]).violates("linearizable", "nothing tells what made revision 4");
+    let streamed = |left: &[KeyValue]| {
+        let records = story(left).history().records.into_iter();
+        let Ok(verdict) = crate::check::stream(records.map(Ok::<_, std::convert::Infallible>));
+        verdict
+    };
+    for left in [Vec::new(), vec![kv("aa", "1", 2)]] {
+        inconclusive(&streamed(&left), "keys that no one watches");
+    }
+}
+
+#[test]
+fn a_lost_transaction_may_have_deleted_in_the_branch_that_puts_nothing() {
+    let story = |value: &str, [then, otherwise]: [Request; 2]| {
+        let lost = Request::Txn {
+            compare: vec![Compare::Value {
+                key: "a".into(),
+                value: value.into(),
+            }],
+            then: vec![then],
+            otherwise: vec![otherwise],
+        };
+        Story::new()
+            .opened(0, 1)
+            .put(1, (1, 2), ("a", "1"), 2)
+            .events(0, 3, 2, &[seen(kv("a", "1", 2))])
+            .unknown(2, (5, 20), lost)
+            .events(0, 8, 3, &[gone("a", 3)])
+            .ok(3, (30, 31), get("a"), (3, found(&[])))
+    };
+    let branches = || [delete("a"), put("b", "2")];
+    let turned = || [put("b", "2"), delete("a")];
+    story("1", branches()).passes("linearizable");
+    story("0", turned()).passes("linearizable");
+    // The branch that ran puts something that was watched, or deletes another key.
+    let told = "nothing tells what made revision 3";
+    story("0", branches()).violates("linearizable", told);
+    story("1", turned()).violates("linearizable", told);
+    story("1", [delete("c"), put("b", "2")]).violates("linearizable", told);
+}
+
+#[test]
+fn a_lost_delete_that_was_taken_for_another_one_may_still_have_taken_the_key_of_a_lease() {
+    let story = |first: Request| {
+        let granted = Response::LeaseGrant { id: 7, ttl: 60 };
+        let grant = Request::LeaseGrant { id: 7, ttl: 60 };
+        Story::new()
+            .opened(0, 1)
+            .ok(1, (1, 2), grant, (1, granted))
+            .put(1, (3, 4), ("a", "1"), 2)
+            .events(0, 5, 2, &[seen(kv("a", "1", 2))])
+            .unknown(2, (10, 20), first)
+            .unknown(3, (11, 20), delete_range("a", "c"))
+            .events(0, 30, 3, &[gone("a", 3)])
+            .ok(1, (40, 41), leased("a", "2", 7), (4, Response::Put {}))
+            .put(1, (42, 43), ("b", "1"), 5)
+            .events(0, 44, 5, &[seen(held("a", "2", 4)), seen(kv("b", "1", 5))])
+            .events(0, 60, 6, &[gone("a", 6)])
+            .ok(4, (70, 71), get("b"), (6, found(&[kv("b", "1", 5)])))
+    };
+    // The range was deleted first, and the key alone when it had a lease.
+    story(delete("a")).passes("linearizable");
+    story(delete("a")).passes("leases");
+    // Only the range is left, which would have taken b along.
+    story(delete("c")).violates("leases", "lease 7 was gone");
+}
+
+#[test]
+fn a_lost_transaction_that_deletes_may_have_left_more_than_a_lease_does() {
+    let story = |mark: &str| {
+        let keep = Request::LeaseKeepAlive { id: 7 };
+        let kept = (3, Response::LeaseKeepAlive { ttl: 60 });
+        attached(narrow(Story::new(), 0, 1), &["b"], true)
+            .unknown(2, (10, 20), txn(vec![delete("b"), put(mark, "2")]))
+            .events(0, 12, 3, &[gone("b", 3)])
+            .ok(1, (30, 31), keep, kept)
+    };
+    story("x").proves_nothing("leases", "the replay ended early");
+    story("x").passes("linearizable");
+    // Its mark was overwritten before anyone read it.
+    let marked = |create, versions| version("x", "3", (create, 4, versions));
+    let overwritten = |kv: KeyValue| {
+        story("x")
+            .put(3, (40, 41), ("x", "3"), 4)
+            .ok(3, (42, 43), get("x"), (4, found(&[kv])))
+    };
+    overwritten(marked(3, 2)).passes("linearizable");
+    // It did not happen then, and the lease was not due.
+    overwritten(marked(4, 1)).violates("linearizable", "nothing tells what made revision 3");
+    overwritten(marked(2, 2)).violates("linearizable", "nothing tells what made revision 3");
+    // A mark that is watched would have been seen.
+    story("ba").violates("leases", "lease 7 was gone");
+}
+
+#[test]
+fn an_etcd_that_was_used_before_and_not_read_proves_nothing() {
+    // It was at revision 100, and k was created at 50.
+    let story = |story: Story| {
+        let read = (101, found(&[version("k", "a", (50, 101, 2))]));
+        let story = story.put(1, (1, 2), ("k", "a"), 101);
+        story.ok(1, (3, 4), get("k"), read)
+    };
+    let told = |watched: bool| match watched {
+        true => {
+            let event = seen(version("k", "a", (50, 101, 2)));
+            story(Story::new().opened(0, 101)).events(0, 5, 101, &[event])
+        }
+        false => story(Story::new()),
+    };
+    let words = "the store was at revision 100 when the run began, and no range was read";
+    for watched in [true, false] {
+        told(watched).proves_nothing("linearizable", words);
+        let records = told(watched).history().records.into_iter();
+        let records = records.map(Ok::<_, std::convert::Infallible>);
+        let Ok(verdict) = crate::check::stream(records);
+        inconclusive(&verdict, words);
+    }
+    // A new one of which the first write was lost.
+    let lost = Story::new().unknown(2, (1, 2), put("c", "0"));
+    let lost = lost.put(1, (1, 2), ("k", "a"), 3);
+    lost.passes("linearizable");
+    Story::new()
+        .put(1, (1, 2), ("k", "a"), 3)
+        .proves_nothing("linearizable", "the store was at revision 2");
 }

@@ -81,6 +81,32 @@ fn nothing_is_attached_to_a_lease_that_has_expired() {
 }
 
 #[test]
+fn a_delete_of_unknown_outcome_that_may_have_taken_its_keys_is_no_end_of_a_lease() {
+    let keep = Request::LeaseKeepAlive { id: 7 };
+    let kept = |revision| (revision, Response::LeaseKeepAlive { ttl: 60 });
+    // The lease's only key goes long before its time, and the lease is there afterwards.
+    let story = |story: Story| {
+        story
+            .events(0, 12, 3, &[gone("a", 3)])
+            .ok(1, (30, 31), keep.clone(), kept(3))
+            .ok(1, (40, 41), leased("a", "2", 7), (4, Response::Put {}))
+            .events(0, 42, 4, &[seen(held("a", "2", 4))])
+    };
+    let deleted = |request| leased_key(60).unknown(2, (10, 20), request);
+    for check in ["leases", "linearizable"] {
+        story(deleted(delete("a"))).passes(check);
+    }
+    story(leased_key(60)).violates("leases", "lease 7 was gone at 0.012000 s, not due before");
+    // Another key's delete, and one that was called later, took nothing.
+    story(deleted(delete("b"))).violates("leases", "lease 7 was gone at 0.012000 s");
+    let later = leased_key(60).unknown(2, (13, 20), delete("a"));
+    story(later).violates("leases", "lease 7 was gone at 0.012000 s");
+    // Taken twice: by the delete or by the lease's end, and once more after that.
+    let twice = story(deleted(delete("a"))).events(0, 50, 5, &[gone("a", 5)]);
+    twice.passes("linearizable");
+}
+
+#[test]
 fn a_lease_is_granted_once_while_it_lives() {
     grant(leased_key(60), 10, 60, 2).violates("leases", "granted it again");
     grant(revoke(leased_key(60), 6, 3), 10, 60, 3).passes("leases");
@@ -142,4 +168,132 @@ fn a_second_life_does_not_make_the_first_one_end_early() {
         prev: None,
     };
     story.events(0, 1_500, 3, &[deleted]).passes("leases");
+}
+
+fn keep(story: Story, t: i64, revision: i64) -> Story {
+    let request = Request::LeaseKeepAlive { id: 7 };
+    let response = Response::LeaseKeepAlive { ttl: 60 };
+    story.ok(2, (t, t + 1), request, (revision, response))
+}
+
+/// A grant by which etcd chooses the number.
+fn chosen(story: Story, t: i64, (id, ttl): (i64, i64)) -> Story {
+    let request = Request::LeaseGrant { id: 0, ttl };
+    let response = Response::LeaseGrant { id, ttl };
+    story.ok(1, (t, t + 1), request, (1, response))
+}
+
+#[test]
+fn a_lease_that_was_granted_to_no_one_is_not_found() {
+    let grant_7 = || Request::LeaseGrant { id: 7, ttl: 60 };
+    let refused = |class: &str| refuse(Story::new().opened(0, 1), 1, grant_7(), class);
+    let held = |story: Story| {
+        story
+            .ok(1, (3, 4), leased("a", "1", 7), (2, Response::Put {}))
+            .events(0, 5, 2, &[seen(held("a", "1", 2))])
+    };
+    let told = "lease 7 was granted to no one by then, yet etcd found it for op 2 (put a = 1";
+    held(refused("too_many_requests")).violates("leases", told);
+    keep(refused("too_many_requests"), 3, 1).violates("leases", "granted to no one by then");
+    revoke(refused("too_many_requests"), 3, 1).violates("leases", "granted to no one by then");
+    // It is there, of whomever it is.
+    held(refused("lease_exists")).passes("leases");
+    // Granted later, at the same time, perhaps, and by no client of the run.
+    let first = || held(Story::new().opened(0, 1));
+    grant(first(), 10, 60, 2).violates("leases", "op 1 (put a = 1");
+    grant(first(), 4, 60, 2).passes("leases");
+    let perhaps = Story::new().opened(0, 1).unknown(2, (1, 2), grant_7());
+    held(perhaps).passes("leases");
+    first().passes("leases");
+}
+
+#[test]
+fn leases_of_which_etcd_chooses_the_number_are_different_ones() {
+    let two = chosen(chosen(Story::new().opened(0, 1), 1, (7, 60)), 3, (8, 60));
+    two.passes("leases");
+    let again = chosen(chosen(Story::new().opened(0, 1), 1, (7, 60)), 3, (7, 60));
+    again.violates("leases", "lease 7 was there after op 1");
+    let held = chosen(Story::new().opened(0, 1), 1, (7, 60))
+        .ok(1, (3, 4), leased("a", "1", 7), (2, Response::Put {}))
+        .events(0, 5, 2, &[seen(held("a", "1", 2))]);
+    held.events(0, 9, 3, &[gone("a", 3)])
+        .violates("leases", "lease 7 was gone at 0.009000 s, not due before");
+}
+
+#[test]
+fn a_lease_is_granted_for_no_longer_than_asked_but_for_the_least_that_etcd_has() {
+    let granted = |asked, given| {
+        let request = Request::LeaseGrant { id: 7, ttl: asked };
+        let response = Response::LeaseGrant { id: 7, ttl: given };
+        Story::new()
+            .opened(0, 1)
+            .ok(1, (1, 2), request, (1, response))
+    };
+    granted(1, 2).passes("leases");
+    granted(1, 75).passes("leases");
+    granted(100, 100).passes("leases");
+    granted(1, 76).violates("leases", "was given 76 s");
+    granted(100, 101).violates("leases", "was given 101 s");
+}
+
+#[test]
+fn a_lease_whose_time_is_not_over_explains_no_revision() {
+    // No watcher shows revision 3, at which its key is gone.
+    let held = |ttl| {
+        let story = grant(Story::new(), 1, ttl, 1);
+        story.ok(1, (3, 4), leased("a", "1", 7), (2, Response::Put {}))
+    };
+    let read = |story: Story, t| story.ok(2, (t, t + 1), get("a"), (3, found(&[])));
+    let told = "nothing tells what made revision 3, and no order of the operations explains";
+    read(held(1), 1_200).passes("linearizable");
+    read(held(1), 900).violates("linearizable", told);
+    read(held(60), 1_200).violates("linearizable", told);
+    // It was kept alive after that, a client may have revoked it, and it may have lived before.
+    let kept = keep(read(held(1), 1_200), 1_300, 3);
+    kept.violates("linearizable", told);
+    let revoke = Request::LeaseRevoke { id: 7 };
+    read(held(60).unknown(2, (5, 6), revoke), 1_200).passes("linearizable");
+    let other = Request::LeaseGrant { id: 7, ttl: 1 };
+    let twice = Story::new().unknown(3, (0, 1), other);
+    let twice = grant(twice, 1, 60, 1).ok(1, (3, 4), leased("a", "1", 7), (2, Response::Put {}));
+    read(twice, 1_200).passes("linearizable");
+}
+
+#[test]
+fn an_answer_to_a_lease_is_of_its_kind() {
+    let story = |request, answer| leased_key(60).ok(1, (10, 11), request, answer);
+    let keep = Request::LeaseKeepAlive { id: 7 };
+    let told = "got an answer of another kind";
+    story(keep, (2, Response::Put {})).violates("leases", told);
+    let revoke = Request::LeaseRevoke { id: 7 };
+    let told = "the answer is of another kind than revoke lease 7";
+    story(revoke, (3, Response::Put {})).violates("linearizable", told);
+}
+
+#[test]
+fn a_living_lease_is_kept_alive_by_the_leader_that_kept_it_before() {
+    let missed = |story: Story| {
+        let keep = Request::LeaseKeepAlive { id: 7 };
+        story.ok(2, (20, 21), keep, (2, Response::LeaseKeepAlive { ttl: 0 }))
+    };
+    let then = |story: Story| story.ok(1, (30, 31), get("x"), (2, found(&[])));
+    let story = || then(missed(keep(leased_key(60), 10, 2)));
+    let told = "did not find it, by the same leader";
+    story().violates("leases", told);
+    // Another leader may have been elected: one was, or no later answer shows that none was.
+    let elected = story().sample(25, ("etcd-0", "a"), Some("a"), 3);
+    elected.passes("leases");
+    missed(keep(leased_key(60), 10, 2)).passes("leases");
+    // The leader never had it, or it may be gone.
+    then(missed(leased_key(60))).passes("leases");
+    let revoke = Request::LeaseRevoke { id: 7 };
+    story().unknown(3, (15, 90), revoke).passes("leases");
+    story().fault(5, 6).passes("leases");
+    let late = then(missed(leased_key(60))).ok(
+        1,
+        (40, 41),
+        Request::LeaseKeepAlive { id: 7 },
+        (2, Response::LeaseKeepAlive { ttl: 60 }),
+    );
+    late.passes("leases");
 }

@@ -69,6 +69,161 @@ fn the_label_follows_raft_in_time() {
 }
 
 #[test]
+fn a_leader_that_was_seen_first_through_another_pod_wants_the_label_on_its_own() {
+    // The etcd of etcd-0 is down when the run begins, and its agent passes connections on to etcd-1.
+    let story = |labelled: &str| {
+        let role = |pod| match pod == labelled {
+            true => "leader",
+            false => "follower",
+        };
+        Story::new()
+            .pod(0, "etcd-0", 1, role("etcd-0"))
+            .pod(0, "etcd-1", 2, role("etcd-1"))
+            .endpoints(0, 3, &[labelled])
+            .sample(1, ("etcd-0", "b"), Some("b"), 2)
+            .sample(2, B, Some("b"), 2)
+            .sample(500, B, Some("b"), 2)
+            .verdict("labels", &healthy())
+    };
+    assert!(story("etcd-1").passed(), "{:?}", story("etcd-1"));
+    violates(&story("etcd-0"), "etcd-1 led term 2, yet the label");
+}
+
+#[test]
+fn a_label_that_is_late_is_excused_by_what_the_machine_can_have_cost() {
+    let judge = |story: fn(Story) -> Story| {
+        let story = story(failover())
+            .pod(400, "etcd-0", 4, "follower")
+            .pod(400, "etcd-1", 5, "leader")
+            .endpoints(410, 6, &["etcd-1"]);
+        let verdict = story.sample(500, B, Some("b"), 3);
+        verdict.verdict("labels", &healthy())
+    };
+    let told = "the label was not on it alone for 300 ms from 0.100000 s on";
+    violates(&judge(|story| story), told);
+    violates(&judge(|story| story.client_late(300, 249)), told);
+    not_judged(&judge(|story| story.client_late(300, 250)), told);
+    not_judged(&judge(|story| story.busy(100, 400)), told);
+    // In time on a busy machine is in time.
+    let in_time = failover()
+        .busy(0, 500)
+        .pod(120, "etcd-0", 4, "follower")
+        .pod(120, "etcd-1", 5, "leader")
+        .endpoints(130, 6, &["etcd-1"])
+        .sample(500, B, Some("b"), 3);
+    assert!(in_time.verdict("labels", &healthy()).passed());
+}
+
+#[test]
+fn while_no_member_names_a_leader_no_label_is_late() {
+    let judge = |leader: Option<&'static str>| {
+        let story = Story::new()
+            .pod(0, "etcd-0", 1, "leader")
+            .endpoints(0, 3, &["etcd-0"])
+            .sample(1, A, Some("a"), 2)
+            .sample(90, A, Some("a"), 2)
+            .pod(100, "etcd-0", 4, "follower")
+            .endpoints(110, 5, &[])
+            .sample(300, A, leader, 2)
+            .pod(400, "etcd-0", 6, "leader")
+            .endpoints(410, 7, &["etcd-0"])
+            .sample(500, A, Some("a"), 3);
+        story.verdict("labels", &healthy())
+    };
+    assert!(judge(None).passed(), "{:?}", judge(None));
+    violates(
+        &judge(Some("a")),
+        "the label was not on it alone for 200 ms",
+    );
+}
+
+/// The label has moved, and the endpoints follow at a time.
+fn followed(t: i64) -> Story {
+    failover()
+        .pod(120, "etcd-0", 4, "follower")
+        .pod(120, "etcd-1", 5, "leader")
+        .endpoints(t, 6, &["etcd-1"])
+        .sample(60_500, B, Some("b"), 3)
+}
+
+#[test]
+fn endpoints_follow_the_label_in_time() {
+    let judge = |story: Story| story.verdict("labels", &healthy());
+    let in_time = judge(followed(170));
+    assert!(in_time.passed(), "{in_time:?}");
+    assert_eq!(in_time.figures["endpoints_lag_ms"].round(), 50.0);
+    let told = "etcd did not lead to the labelled pod alone for 59880 ms from 0.120000 s on";
+    violates(&judge(followed(60_000)), told);
+    not_judged(&judge(followed(60_000).busy(100, 60_000)), told);
+    // A run without a budget reports it.
+    let reported = Expectations {
+        label_lag_ms: None,
+        ..healthy()
+    };
+    let reported = followed(60_000).verdict("labels", &reported);
+    assert!(reported.passed(), "{reported:?}");
+    assert_eq!(reported.figures["endpoints_lag_ms"].round(), 59_880.0);
+    // What writes them was stopped: they are late from its return on.
+    let away = |story: Story| {
+        let part = ("control_plane", "kube-controller-manager on node kind");
+        story.fault_named(part, 110, 50_000)
+    };
+    let back = judge(away(followed(53_000)));
+    assert!(back.passed(), "{back:?}");
+    violates(
+        &judge(away(followed(60_000))),
+        "alone for 7000 ms from 53.000000 s on",
+    );
+}
+
+#[test]
+fn a_pod_that_is_not_ready_serves_no_one_and_one_without_the_label_never_does() {
+    // The labelled pod is not ready for five seconds.
+    let judge = |serving: &[&str]| {
+        let unready = failover()
+            .pod(120, "etcd-0", 4, "follower")
+            .pod_with(120, ("etcd-1", "uid"), 5, |pod| {
+                (pod.role, pod.ready) = (Some("leader".into()), false);
+            })
+            .endpoints(130, 6, serving)
+            .pod(5_000, "etcd-1", 7, "leader")
+            .endpoints(5_010, 8, &["etcd-1"])
+            .sample(6_000, B, Some("b"), 3);
+        unready.verdict("labels", &healthy())
+    };
+    assert!(judge(&[]).passed(), "{:?}", judge(&[]));
+    assert!(judge(&["etcd-1"]).passed());
+    violates(&judge(&["etcd-0"]), "alone for 4890 ms");
+}
+
+#[test]
+fn endpoints_name_no_pod_that_lost_its_label_long_before() {
+    // etcd-0 is recreated under another UID, and never labelled again.
+    let story = |t: i64| {
+        failover()
+            .pod_with(110, ("etcd-0", "uid"), 4, |pod| pod.deleted = true)
+            .pod_with(115, ("etcd-0", "next"), 5, |pod| {
+                pod.role = Some("follower".into());
+            })
+            .pod(120, "etcd-1", 6, "leader")
+            .endpoints(130, 7, &["etcd-1"])
+            .endpoints(t, 8, &["etcd-0"])
+            .endpoints(t + 10, 9, &["etcd-1"])
+            .sample(60_000, B, Some("b"), 3)
+    };
+    let judge = |t| story(t).verdict("labels", &healthy());
+    assert!(judge(150).passed(), "{:?}", judge(150));
+    violates(
+        &judge(5_000),
+        "etcd sends clients to etcd-0 at 5.000000 s, which had not been labelled leader for 4890 ms",
+    );
+    // It was listed late: a pod's record of a later version was there before.
+    let listed = story(5_000).pod(140, "etcd-1", 10, "leader");
+    let listed = listed.verdict("labels", &healthy());
+    assert!(listed.passed(), "{listed:?}");
+}
+
+#[test]
 fn in_the_end_label_and_endpoints_are_on_the_leader() {
     let story = |role: &str, serving: &[&str]| {
         failover()
@@ -182,6 +337,41 @@ fn the_gap_of_an_election_or_of_a_cut_is_held_against_the_gap_of_the_dial_all_cl
             |limit| both_lose_writes(fault, term).verdict("continuity", &budget(limit, true));
         assert!(judge(100.0).passed(), "{fault}");
         violates(&judge(99.0), "for 100 ms in round 0, 99 ms are allowed");
+    }
+}
+
+#[test]
+fn an_outage_of_the_dial_all_client_excuses_none_at_another_time() {
+    let story = Story::new().fault_named(("delete_pod", "pod/q-0"), 50, 800);
+    let story = writes(story, Route::ServiceFresh, 500..900);
+    let story = writes(story, Route::DialAll, 50..450)
+        .sample(10, ("q-0", "a"), Some("a"), 2)
+        .sample(750, ("q-0", "a"), Some("a"), 3);
+    let verdict = story.verdict("continuity", &budget(100.0, true));
+    violates(&verdict, "for 400 ms in round 0, 100 ms are allowed");
+    assert_eq!(verdict.figures["round_0.service_fresh.gap_ms"], 410.0);
+    assert_eq!(verdict.figures["round_0.dial_all.gap_ms"], 410.0);
+}
+
+#[test]
+fn an_election_that_takes_long_is_not_free() {
+    let absolute = |route, limit| GapBudget {
+        route,
+        ..budget(limit, false).gaps.remove(0)
+    };
+    let judge = |route, limit| {
+        let mut expectations = budget(100.0, true);
+        expectations.gaps.push(absolute(route, limit));
+        both_lose_writes("delete_pod", 3).verdict("continuity", &expectations)
+    };
+    for (route, gap, told) in [
+        (Route::ServiceFresh, 410.0, "service_fresh had"),
+        (Route::DialAll, 310.0, "dial_all had"),
+    ] {
+        assert!(judge(route, gap).passed());
+        let verdict = judge(route, gap - 1.0);
+        violates(&verdict, told);
+        violates(&verdict, &format!("for {gap} ms in round 0"));
     }
 }
 

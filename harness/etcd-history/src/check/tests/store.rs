@@ -1,7 +1,8 @@
 //! The checks of what clients saw, on histories written by hand.
 
+use crate::check;
 use crate::check::test_support::*;
-use crate::record::{Compare, KeyEvent, Request, Response};
+use crate::record::{Compare, KeyEvent, Outcome, Request, Response};
 
 #[test]
 fn writes_and_reads_in_order_are_linearizable() {
@@ -151,6 +152,35 @@ fn transactions_take_the_branch_of_their_compares() {
 }
 
 #[test]
+fn a_transaction_in_a_transaction_is_judged_by_no_check() {
+    let txn = |compare, then| Request::Txn {
+        compare,
+        then,
+        otherwise: Vec::new(),
+    };
+    let done = |responses| Response::Txn {
+        succeeded: true,
+        responses,
+    };
+    // etcd decides the inner compare before the put in front of it.
+    let absent = Compare::Version {
+        key: "a".into(),
+        version: 0,
+    };
+    let inner = txn(vec![absent], vec![put("b", "2")]);
+    let request = txn(Vec::new(), vec![put("a", "1"), inner]);
+    let answer = done(vec![Response::Put {}, done(vec![Response::Put {}])]);
+    let history = Story::new().ok(1, (1, 2), request, (2, answer)).history();
+    let verdicts = check::all(&history, &small());
+    assert_eq!(verdicts.len(), 1, "{verdicts:?}");
+    let told = "then[1] of a transaction is a txn, which no check models";
+    inconclusive(&verdicts[0], told);
+    inconclusive(&check::linearizable(&history), told);
+    let records = history.records.into_iter().map(Ok::<_, ()>);
+    inconclusive(&check::stream(records).expect("no reader"), told);
+}
+
+#[test]
 fn a_delete_that_finds_nothing_makes_no_revision() {
     let nothing = Response::Delete { deleted: 0 };
     let story = || Story::new().put(1, (0, 1), ("a", "1"), 2);
@@ -221,12 +251,48 @@ fn serializable_reads_may_be_old_but_not_untrue() {
             .put(1, (0, 1), ("a", "1"), 2)
             .put(1, (2, 3), ("a", "2"), 3)
     };
-    story()
-        .ok(2, (4, 5), local_get("a"), (2, found(&[kv("a", "1", 2)])))
-        .passes("reads");
-    story()
-        .ok(2, (4, 5), local_get("a"), (2, found(&[])))
-        .violates("reads", "the store has a = 1");
+    // Of a member that acknowledged neither write.
+    let read = |response| {
+        let (revision, term, member) = (2, 2, "b".to_owned());
+        let answer = Outcome::Ok {
+            revision,
+            term,
+            member,
+            response,
+        };
+        story().op(2, (4, 5), local_get("a"), answer)
+    };
+    read(found(&[kv("a", "1", 2)])).passes("reads");
+    read(found(&[])).violates("reads", "the store has a = 1");
+}
+
+#[test]
+fn a_member_does_not_go_back_behind_what_it_acknowledged_itself() {
+    let old = || (2, found(&[kv("a", "1", 2)]));
+    let story = |t| {
+        let story = Story::new().put(1, (0, 1), ("a", "1"), 2);
+        story
+            .put(1, (2, 3), ("a", "2"), 3)
+            .ok(2, (t, t + 1), local_get("a"), old())
+    };
+    story(4).violates(
+        "reads",
+        "member a went back from revision 3 to 2: op 2 (put a = 2",
+    );
+    // It was called before the answer, or something happened to the member meanwhile.
+    story(3).passes("reads");
+    story(10).fault(5, 6).passes("reads");
+    // A read that saw the write binds it as well.
+    let new = (3, found(&[version("a", "2", (2, 3, 2))]));
+    let read = Story::new()
+        .put(1, (0, 1), ("a", "1"), 2)
+        .put(1, (2, 90), ("a", "2"), 3)
+        .ok(2, (4, 5), get("a"), new)
+        .ok(3, (6, 7), local_get("a"), old());
+    read.violates(
+        "reads",
+        "member a went back from revision 3 to 2: op 3 (get a",
+    );
 }
 
 #[test]
@@ -305,6 +371,48 @@ fn an_unknown_write_may_be_there_in_the_end_or_not() {
             .unknown(1, (2, 3), delete("a"))
     };
     deleted().dump(9, "etcd-0", (3, &[])).passes("durability");
+}
+
+#[test]
+fn a_dump_holds_all_that_the_store_has_at_its_revision() {
+    // The write was not acknowledged, and was read.
+    let read = || {
+        Story::new()
+            .unknown(1, (0, 1), put("k", "v"))
+            .ok(2, (2, 3), get("k"), (2, found(&[kv("k", "v", 2)])))
+            .put(1, (4, 5), ("x", "1"), 3)
+    };
+    let x = kv("x", "1", 3);
+    let both = [kv("k", "v", 2), x.clone()];
+    read().dump(9, "etcd-0", (3, &both)).passes("durability");
+    read()
+        .dump(9, "etcd-0", (3, std::slice::from_ref(&x)))
+        .violates(
+            "durability",
+            "member etcd-0 at revision 3 is without k = v of revision 2",
+        );
+    // Where the delete may have happened the dump is of a later revision.
+    let deleted = read().unknown(1, (6, 7), delete("k"));
+    deleted
+        .dump(9, "etcd-0", (4, std::slice::from_ref(&x)))
+        .passes("durability");
+    // A key of a lease, which goes with a revision of its own.
+    let held = crate::record::KeyValue {
+        lease: 7,
+        ..kv("a", "1", 2)
+    };
+    let attached = || {
+        Story::new()
+            .ok(1, (0, 1), leased("a", "1", 7), (2, Response::Put {}))
+            .put(1, (2, 3), ("x", "1"), 3)
+    };
+    let dumped = |revision, kvs: &[crate::record::KeyValue]| {
+        let story = attached().dump(9, "etcd-0", (revision, kvs));
+        story.verdict("durability", &small())
+    };
+    assert!(dumped(3, &[held, x.clone()]).passed());
+    assert!(dumped(4, std::slice::from_ref(&x)).passed());
+    violates(&dumped(3, &[x]), "is without a = 1 of revision 2");
 }
 
 #[test]
@@ -416,4 +524,54 @@ fn a_revision_is_not_split_but_for_fragments() {
         .events(0, 8, 2, &[a])
         .events(0, 9, 2, &[b])
         .violates("watch", "revision 2 has 2 events, 1 of them came");
+}
+
+fn look(key: &str, end: &str) -> Request {
+    Request::Range {
+        key: key.into(),
+        range_end: Some(end.into()),
+        limit: 0,
+        serializable: false,
+        revision: 0,
+    }
+}
+
+#[test]
+fn a_store_that_was_read_in_part_is_not_known_beyond_that() {
+    let before = || found(&[kv("z", "1", 5)]);
+    let narrow = |revision| {
+        let story = Story::new();
+        story.ok(1, (10, 11), look("a", "c"), (revision, found(&[])))
+    };
+    let judge = |story: Story| story.verdict("linearizable", &small());
+    // One key more was read before the first write: together they tell all that the run uses.
+    let both = || narrow(10).ok(1, (20, 21), get("z"), (10, before()));
+    both().passes("linearizable");
+    both()
+        .put(1, (30, 31), ("b", "2"), 11)
+        .passes("linearizable");
+    let lost = both().put(1, (30, 31), ("b", "2"), 11);
+    let lost = lost.ok(1, (40, 41), get("z"), (11, found(&[])));
+    violates(&judge(lost), "op 4");
+    // It was read afterwards, or not at all.
+    let written = || narrow(10).put(1, (20, 21), ("b", "2"), 11);
+    let words = "the store was at revision 10 when the run began, and not all of z was read";
+    let after = || written().ok(1, (30, 31), get("z"), (11, before()));
+    inconclusive(&judge(after()), words);
+    inconclusive(&judge(written().put(1, (30, 31), ("z", "3"), 12)), words);
+    written().passes("linearizable");
+    // A store at its first revision is empty.
+    let new = narrow(1).put(1, (20, 21), ("z", "1"), 2);
+    new.passes("linearizable");
+    // Record by record, too.
+    let streamed = |story: Story| {
+        let records = story.history().records.into_iter();
+        let Ok(verdict) = crate::check::stream(records.map(Ok::<_, std::convert::Infallible>));
+        verdict
+    };
+    inconclusive(
+        &streamed(after()),
+        "not all of z was read before the first write",
+    );
+    assert!(streamed(written()).passed(), "{:?}", streamed(written()));
 }

@@ -1,7 +1,7 @@
 //! Claims about time: judged where the machine let them be, and nothing else is ever excused by it.
 
 use crate::check::test_support::*;
-use crate::check::{Expectations, GapBudget, HAND_OVER, IN_TIME, InTime};
+use crate::check::{Expectations, GapBudget, GapSamples, HAND_OVER, IN_TIME, InTime};
 use crate::record::{Outcome, Route};
 
 /// A write every 10 ms with a hole from 300 to 700 ms, while a fault is on.
@@ -43,11 +43,81 @@ fn a_gap_on_a_starved_machine_is_not_judged_however_long_it_was() {
 
 #[test]
 fn a_machine_that_was_busy_at_another_time_excuses_nothing() {
-    let elsewhere = Story::new().busy(0, 200);
+    // In the same round, more than a second behind the gap.
+    let elsewhere = Story::new().busy(1_800, 2_800);
     violates(
         &gap(elsewhere).verdict("continuity", &budget(100.0)),
         "100 ms are allowed",
     );
+}
+
+#[test]
+fn a_round_in_which_the_client_restarted_proves_nothing() {
+    let judge = |t| gap(Story::new().restarted(t)).verdict("continuity", &budget(100.0));
+    let told = "the recording client restarted in round 0";
+    inconclusive(&judge(650), told);
+    // Killed before the round, and back in it.
+    inconclusive(&judge(300), told);
+    // In front of it.
+    violates(&judge(200), "100 ms are allowed");
+    let samples = |t| GapSamples::of(&gap(Story::new().restarted(t)).history(), budget(1.0).gaps);
+    assert!(samples(650).rounds().is_empty());
+    assert_eq!(samples(200).rounds().len(), 1);
+}
+
+/// Five rounds, and a gap of 260 ms in one of them, beside a timer of the recording client that is late.
+fn one_round_far_out(late: i64) -> Story {
+    let faults = (0..5).fold(Story::new(), |story, n| {
+        let from = 100 + i64::from(n) * 400;
+        story.fault_at(n, from, from + 20)
+    });
+    let times = (0..220).map(|n| n * 10);
+    let times = times.filter(|t| !(610..860).contains(t));
+    let story = faults.route(Route::ServiceFresh).client_late(800, late);
+    times.fold(story, |story, t| {
+        let key = t.to_string();
+        story.put(1, (t, t + 1), (&key, &key), 2 + t)
+    })
+}
+
+#[test]
+fn one_late_timer_excuses_what_it_can_have_cost_and_no_whole_round() {
+    let judge = |late| one_round_far_out(late).verdict("continuity", &budget(100.0));
+    let told = "no successful write for 260 ms in round 1, 100 ms are allowed";
+    for late in [0, 101, 159] {
+        violates(&judge(late), told);
+    }
+    violates(&judge(101), "(and 201 on a machine as busy as this one)");
+    not_judged(&judge(160), told);
+    not_judged(&judge(160), "one by 160 ms");
+}
+
+/// One round with a gap of 260 ms, from 601 ms on, and a late timer of the recording client at a time.
+fn one_gap_and_a_late_timer(t: i64) -> Story {
+    let times = (0..220).map(|n| n * 10);
+    let times = times.filter(|t| !(610..860).contains(t));
+    let story = Story::new().fault(600, 700).route(Route::ServiceFresh);
+    let story = story.client_late(t, 200);
+    times.fold(story, |story, t| {
+        let key = t.to_string();
+        story.put(1, (t, t + 1), (&key, &key), 2 + t)
+    })
+}
+
+#[test]
+fn a_late_timer_in_another_part_of_the_round_excuses_nothing() {
+    let judge = |t| one_gap_and_a_late_timer(t).verdict("continuity", &budget(100.0));
+    let told = "no successful write for 260 ms in round 0, 100 ms are allowed";
+    not_judged(&judge(800), told);
+    violates(&judge(860 + 5_000), told);
+    // Its round counts in the median.
+    assert_eq!(
+        judge(860 + 5_000).figures["service_fresh.rounds_judged"],
+        1.0
+    );
+    let samples = |t| GapSamples::of(&one_gap_and_a_late_timer(t).history(), budget(100.0).gaps);
+    assert!(samples(800).rounds().is_empty());
+    assert_eq!(samples(860 + 5_000).rounds(), [vec![260.0]]);
 }
 
 #[test]
@@ -73,8 +143,8 @@ fn moved(outcome: &Outcome) -> Story {
         .fault(100, 250)
         .op(1, (110, 120), put("a", "a"), outcome.clone())
         .op(1, (190, 213), put("b", "b"), outcome.clone())
-        .phase(300, "settle")
-        .op(1, (310, 320), put("c", "c"), outcome.clone())
+        .phase(20_000, "settle")
+        .op(1, (20_010, 20_020), put("c", "c"), outcome.clone())
 }
 
 fn failed(class: &str) -> Outcome {
@@ -104,10 +174,57 @@ fn a_write_that_fails_in_a_planned_move_is_named() {
     };
     not_judged(&starved(&unknown), words);
     violates(&starved(&failed("unavailable")), words);
+    // However late the client was: no clock made these.
+    for class in ["unavailable", "server_stopped", "connection_lost"] {
+        let story = moved(&failed(class)).client_late(200, 10_000);
+        let story = story.phase(30_000, "final");
+        violates(&story.verdict("no_failed_write", &planned()), words);
+    }
     inconclusive(
         &Story::new().verdict("no_failed_write", &planned()),
         "no write was sent",
     );
+}
+
+#[test]
+fn a_missed_deadline_is_excused_by_half_of_it_and_no_less() {
+    let unknown = Outcome::Unknown {
+        class: "deadline".into(),
+        message: String::new(),
+    };
+    for outcome in [unknown, failed("connect_timeout_before_send")] {
+        let judge = |late| {
+            let story = Story::new().fault(100, 250).client_late(400, late);
+            let story = story.op(1, (110, 1_110), put("a", "a"), outcome.clone());
+            story.verdict("no_failed_write", &planned())
+        };
+        let words = "1 of 1 writes failed in a planned move";
+        for late in [101, 499] {
+            violates(&judge(late), words);
+        }
+        not_judged(&judge(500), words);
+        // Every step took as many times as long where processes queue: twice is half.
+        let queued = |runnable| {
+            let story = Story::new().fault(100, 250).queued(0, 1_200, runnable);
+            let story = story.op(1, (110, 1_110), put("a", "a"), outcome.clone());
+            story.verdict("no_failed_write", &planned())
+        };
+        for runnable in [8, 11] {
+            violates(&queued(runnable), words);
+        }
+        not_judged(&queued(12), words);
+        let disk = |waits| {
+            let story = Story::new().fault(100, 250).disk_busy(0, 1_300, waits);
+            let story = story.op(1, (110, 1_110), put("a", "a"), outcome.clone());
+            story.verdict("no_failed_write", &planned())
+        };
+        violates(&disk(49), words);
+        not_judged(&disk(50), words);
+        // Before and after it says nothing.
+        let story = Story::new().fault(2_100, 2_250).disk_busy(0, 1_900, 100);
+        let story = story.op(1, (2_110, 3_110), put("a", "a"), outcome);
+        violates(&story.verdict("no_failed_write", &planned()), words);
+    }
 }
 
 #[test]
@@ -131,6 +248,13 @@ fn a_proposal_that_is_dropped_is_no_failed_write_and_has_its_own_limit() {
     not_judged(
         &dropping(611).busy(0, 500).verdict(HAND_OVER, &planned()),
         "dropped proposals for 501 ms, 0 of 1 rounds could be judged",
+    );
+    // Elsewhere in the round.
+    violates(
+        &dropping(611)
+            .busy(1_700, 2_500)
+            .verdict(HAND_OVER, &planned()),
+        "for 501 ms in round 0",
     );
 }
 
@@ -190,4 +314,70 @@ fn a_lease_that_ends_late_on_a_starved_machine_is_not_judged() {
         &story(Story::new().busy(0, 9_000)).verdict("leases", &small()),
         "end of lease 7",
     );
+}
+
+/// A planned move, and two seconds later an election that nothing asked for, after a timer that was late. A write of
+/// that time failed, and none succeeded for 1.5 s.
+fn elected_once_more(late: i64, class: &str) -> Story {
+    let story = Story::new()
+        .sample(900, ("etcd-0", "a"), Some("a"), 2)
+        .fault(1_000, 1_200)
+        .sample(1_100, ("etcd-1", "b"), Some("b"), 3)
+        .sample(3_400, ("etcd-0", "a"), Some("a"), 4)
+        .client_late(2_900, late)
+        .route(Route::ServiceHeld)
+        .op(1, (3_000, 3_300), put("z", "z"), failed(class))
+        .route(Route::ServiceFresh);
+    let times = (0..600).map(|n| n * 10);
+    let times = times.filter(|t| !(2_500..4_000).contains(t));
+    times
+        .fold(story, |story, t| {
+            let key = t.to_string();
+            story.put(1, (t, t + 1), (&key, &key), 2 + t)
+        })
+        .phase(6_000, "settle")
+}
+
+#[test]
+fn an_election_that_a_stall_made_costs_what_elections_cost() {
+    let judge = |late, class, check| {
+        let expectations = Expectations {
+            terms_per_round: Some(1),
+            planned: true,
+            ..budget(100.0)
+        };
+        elected_once_more(late, class).verdict(check, &expectations)
+    };
+    let failed = "1 of 351 writes failed in a planned move";
+    let gap = "no successful write for 1510 ms in round 0";
+    for class in ["leader_changed", "no_leader", "etcd_timeout_leader_failed"] {
+        not_judged(&judge(150, class, "no_failed_write"), failed);
+        violates(&judge(0, class, "no_failed_write"), failed);
+    }
+    violates(&judge(150, "unavailable", "no_failed_write"), failed);
+    not_judged(&judge(150, "no_leader", "continuity"), gap);
+    violates(&judge(0, "no_leader", "continuity"), gap);
+    let calm = judge(0, "no_leader", "elections");
+    violates(&calm, "leadership moved 2 times in round 0");
+}
+
+#[test]
+fn a_stall_excuses_claims_of_seconds_by_its_length() {
+    let phase = |late| {
+        let limit = InTime {
+            from: "recover".into(),
+            to: "settle".into(),
+            limit_ms: 1_000,
+        };
+        let expectations = Expectations {
+            in_time: vec![limit],
+            ..small()
+        };
+        let story = Story::new().client_late(500, late);
+        let story = story.phase(100, "recover").phase(1_300, "settle");
+        story.verdict(IN_TIME, &expectations)
+    };
+    let told = "from recover to settle 1200 ms";
+    violates(&phase(199), told);
+    not_judged(&phase(200), told);
 }

@@ -1,5 +1,7 @@
 //! The witness, the bounded search and a brute force that knows neither must say the same of small histories.
 
+use std::collections::BTreeMap;
+
 use crate::check::log::Log;
 use crate::check::machine::Machine;
 use crate::check::placement;
@@ -107,6 +109,7 @@ fn witness_search_and_brute_force_agree() {
         let replayed = witness::replay(&index, &blind, &known);
         let case = Case {
             index: &index,
+            pods: BTreeMap::new(),
             log: &blind,
             replayed: &replayed,
             known: &known,
@@ -128,6 +131,8 @@ fn witness_search_and_brute_force_agree() {
                 assert!(!possible, "seed {seed}: {explanation}")
             }
             Some(Stop::Hole { .. }) => holes += 1,
+            // A read in front has a revision that is not the first: then nothing is claimed.
+            Some(Stop::Unknown { .. }) => {}
         }
         *(if possible { &mut yes } else { &mut no }) += 1;
     }
@@ -158,6 +163,7 @@ fn witness_and_search_agree_with_the_watches_beside_them() {
         let replayed = witness::replay(&index, &log, &known);
         let case = Case {
             index: &index,
+            pods: BTreeMap::new(),
             log: &log,
             replayed: &replayed,
             known: &known,
@@ -188,6 +194,7 @@ fn a_search_without_budget_is_inconclusive() {
     let replayed = witness::replay(&index, &log, &known);
     let case = Case {
         index: &index,
+        pods: BTreeMap::new(),
         log: &log,
         replayed: &replayed,
         known: &known,

@@ -7,6 +7,11 @@ use crate::record::{KeyEvent, OpId, Outcome, Request, Response};
 impl World {
     /// A request reaches the store; while no member leads it waits, and its client may not.
     pub(super) fn apply(&mut self, op: OpId) {
+        // What a client had sent when it was killed may have been lost with it.
+        if self.process.left_behind(op) && self.random.chance(40) {
+            self.flights.remove(&op);
+            return;
+        }
         let Some(flight) = self.flights.get_mut(&op) else {
             return;
         };
@@ -118,6 +123,8 @@ impl World {
         }
         self.publish(events);
         let leader = self.members.leader.unwrap_or(0);
+        // It answers from its own store.
+        self.applied[leader as usize] = self.store.revision;
         Outcome::Ok {
             revision: self.store.revision,
             term: self.members.term(),

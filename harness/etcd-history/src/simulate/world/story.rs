@@ -4,7 +4,7 @@ use super::super::members::Members;
 use super::super::mix::{PREFIX, PREFIX_END};
 use super::{DEADLINE, Event, MILLISECOND, World};
 use crate::record::{
-    Call, FaultStep, FinalState, HashSample, Outcome, Record, Request, Return, Route,
+    Call, FaultStep, FinalState, HashSample, Nanos, Outcome, Record, Request, Return, Route,
 };
 
 /// Followers that the operator restarts, one after the other.
@@ -112,13 +112,21 @@ impl World {
     pub(super) fn finish(&mut self) {
         self.now += DEADLINE;
         let t = self.now;
-        for watcher in 0..self.watchers.len() {
+        for watcher in self.process.first_watcher..self.watchers.len() {
             self.deliver(watcher);
         }
         self.records.push(Record::Phase {
             t,
             name: "final".to_owned(),
         });
+        self.read_all(t);
+        self.dump_all(t + 2 * MILLISECOND);
+        let records = self.members.samples(t + 3 * MILLISECOND, &self.applied);
+        self.records.extend(records);
+    }
+
+    /// A linearizable read of all keys.
+    fn read_all(&mut self, t: Nanos) {
         let request = Request::Range {
             key: PREFIX.to_owned(),
             range_end: Some(PREFIX_END.to_owned()),
@@ -126,7 +134,8 @@ impl World {
             serializable: false,
             revision: 0,
         };
-        let (op, client, route) = (self.next_op, 9_000, Route::ServiceHeld);
+        let client = self.process.number(9_000);
+        let (op, route) = (self.next_op, Route::ServiceHeld);
         let revision = self.store.revision;
         let response = self.store.answer_range(&request, revision);
         let outcome = Outcome::Ok {
@@ -148,11 +157,15 @@ impl World {
             op,
             outcome,
         }));
+    }
+
+    /// Key space and hash of each member.
+    fn dump_all(&mut self, t: Nanos) {
         for member in 0..self.plan.members {
             let last = member + 1 == self.plan.members;
             let behind = i64::from(last && self.plan.variety.behind);
-            let revision = (revision - behind).max(self.store.compacted);
-            let (t, pod) = (t + 2 * MILLISECOND, Members::pod(member));
+            let revision = (self.store.revision - behind).max(self.store.compacted);
+            let pod = Members::pod(member);
             let mut kvs = self.store.range_at(PREFIX, Some(PREFIX_END), revision);
             let diverges = last && self.plan.variety.diverges;
             if let Some(kv) = kvs.first_mut().filter(|_| diverges) {
@@ -176,7 +189,5 @@ impl World {
                 self.applied[member as usize] = revision;
             }
         }
-        let records = self.members.samples(t + 3 * MILLISECOND, &self.applied);
-        self.records.extend(records);
     }
 }

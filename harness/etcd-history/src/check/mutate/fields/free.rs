@@ -48,7 +48,7 @@ pub(super) const NO_PROMISE: &[(&str, &str)] = &[
     ),
     (
         "watch.target",
-        "where a watcher is connected: words for people",
+        "where a watcher is connected: it tells which streams continue one another, and accuses no one alone",
     ),
     (
         "watch.event.cancelled.reason",
@@ -56,7 +56,7 @@ pub(super) const NO_PROMISE: &[(&str, &str)] = &[
     ),
     (
         "watch.event.broken.message",
-        "words for people: no check reads it",
+        "words for people, but for those of a client that gave a silent stream up, and then of several",
     ),
     (
         "member.status.learner",
@@ -110,5 +110,9 @@ pub(super) const NO_PROMISE: &[(&str, &str)] = &[
     (
         "machine.delayed",
         "says how busy the machine was: it excuses claims about time and accuses no one",
+    ),
+    (
+        "machine.disk",
+        "is shown beside the verdicts, and nothing is judged by it",
     ),
 ];

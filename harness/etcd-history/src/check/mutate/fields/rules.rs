@@ -198,18 +198,18 @@ const GROUPS: &[Group] = &[
     (
         "agreement",
         Violation,
-        &[("member.status.cluster", Other), ("hash.hash", MORE)],
+        &[
+            ("member.status.cluster", Other),
+            ("hash.hash", MORE),
+            ("hash.revision", FAR),
+        ],
     ),
     (
         "linearizable",
         Doubt,
         &[("hash.t", EARLIER), ("final_state.t", EARLIER)],
     ),
-    (
-        "agreement",
-        Doubt,
-        &[("hash.revision", FAR), ("hash.compact_revision", FAR)],
-    ),
+    ("agreement", Doubt, &[("hash.compact_revision", FAR)]),
     (
         "durability",
         Violation,
