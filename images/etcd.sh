@@ -2,11 +2,16 @@
 # etcd.sh [VERSION...]: makes etcd-harness/etcd:VERSION available in Docker's store for
 # each version (default: those that the end-to-end tests use). Pulled where a registry
 # can be reached, else built from etcd's Go modules; the name is the same either way.
+# A version like v3.6.16-gofail is that version with its failpoints turned into code:
+# always built, since no registry has it.
 # etcd.sh --binaries VERSION: only builds, and prints the folder of the three binaries.
 # Never touches a running container, and never pulls a moving tag.
 set -euo pipefail
 # shellcheck source=images/lib.sh
 . "$(dirname "$0")/lib.sh"
+
+# What turns failpoints, which are comments, into code; etcd 3.5 to 3.7 is tested with it.
+GOFAIL_VERSION=v0.2.0
 
 # Commands of etcd from their Go modules: $1 version, the others of server, etcdctl,
 # etcdutl. In one build: they share most of their packages.
@@ -58,8 +63,54 @@ build_binaries() {
     mv "$WORK/out" "$out"
 }
 
+# Replaces a module of the build in this folder by a copy whose failpoints are code, if
+# it has some: $1 module, $2 copy, which must have the name of the module's package.
+with_failpoints() {
+    local module=$1 copy=$2 source folders
+    go mod download "$module"
+    source=$(go list -mod=mod -m -f '{{.Dir}}' "$module")
+    rm -rf "$copy"
+    folders=$(cd "$source" && { grep -rl --include='*.go' --exclude='*_test.go' '// gofail:' . || true; } | sed 's|/[^/]*$||' | sort -u)
+    if [ -z "$folders" ]; then echo "$module has no failpoints"; return; fi
+    cp -R "$source" "$copy"
+    chmod -R u+w "$copy"
+    # shellcheck disable=SC2086  # a list of words
+    (cd "$copy" && "$WORK/enable" enable $folders)
+    go mod edit -replace "$module=$copy"
+}
+
+# The server with failpoints, and what else the version without them has ($2): a command
+# that starts in a member's container must not serve its failpoints.
+build_gofail() {
+    local version=$1 plain=$2 out=$3
+    export GOWORK=off
+    rm -rf "$WORK/module" "$WORK/out"
+    mkdir -p "$WORK/module" "$WORK/out"
+    install_go_tool "go.etcd.io/gofail@$GOFAIL_VERSION" gofail "$WORK/enable"
+    cd "$WORK/module"
+    go mod init build
+    go mod edit -require "go.etcd.io/etcd/server/v3@$version" -require "go.etcd.io/gofail@$GOFAIL_VERSION"
+    with_failpoints go.etcd.io/etcd/server/v3 "$WORK/server"
+    [ -d "$WORK/server" ] || die "etcd $version has no failpoints"
+    with_failpoints go.etcd.io/bbolt "$WORK/bbolt"
+    CGO_ENABLED=0 GOOS=linux GOARCH=$(arch) go build -mod=mod -p 2 -trimpath \
+        -ldflags "-s -w -X go.etcd.io/etcd/api/v3/version.GitSHA=gofail" \
+        -o "$WORK/out/etcd" go.etcd.io/etcd/server/v3
+    cp "$plain/etcdctl" "$plain/etcdutl" "$WORK/out/"
+    rm -rf "$out"
+    mv "$WORK/out" "$out"
+}
+
 binaries() {
-    local version=$1 dir
+    local version=$1 dir plain
+    if [[ $version == *-gofail ]]; then
+        need go "etcd with failpoints is in no registry, and can only be built"
+        plain=$(binaries "${version%-gofail}")
+        dir="$STATE_DIR/cache/etcd-$version-$(arch)-$(key "$GOFAIL_VERSION $(declare -f build_gofail with_failpoints)" "$(basename "$plain")")"
+        [ -d "$dir" ] || stage "build etcd $version" build_gofail "${version%-gofail}" "$plain" "$dir"
+        echo "$dir"
+        return
+    fi
     dir="$STATE_DIR/cache/etcd-$version-$(arch)-$(key "$(declare -f build_binaries build_commands nearest)")"
     if [ ! -d "$dir" ]; then
         need go "etcd $version can be neither pulled nor, without Go, built"
@@ -80,25 +131,31 @@ import_image() {
         --change "LABEL etcd-harness.built=modules" - "etcd-harness/etcd:$version"
 }
 
+valid() {
+    [[ $1 =~ ^v3\.[0-9]+\.[0-9]+(-gofail)?$ ]] ||
+        die "$1: not an etcd version like $ETCD_DEFAULT_VERSION, or $ETCD_DEFAULT_VERSION-gofail for one with failpoints"
+}
+
 lock etcd
 workdir etcd
 if [ "${1:-}" = --binaries ]; then
-    binaries "${2:?etcd.sh --binaries VERSION}"
+    valid "${2:?etcd.sh --binaries VERSION}"
+    binaries "$2"
     exit
 fi
 # shellcheck disable=SC2086  # a list of words
 [ $# -gt 0 ] || set -- $ETCD_E2E_VERSIONS
 for version in "$@"; do
-    [[ $version =~ ^v3\.[0-9]+\.[0-9]+$ ]] || die "$version: not an etcd version like $ETCD_DEFAULT_VERSION"
+    valid "$version"
     image=etcd-harness/etcd:$version
     if have_image "$image"; then
         say "$image is there"
-    elif [ -z "${no_registry:-}" ] && try_pull "$ETCD_IMAGE_SOURCE:$version" 120; then
+    elif [[ $version != *-gofail ]] && [ -z "${no_registry:-}" ] && try_pull "$ETCD_IMAGE_SOURCE:$version" 120; then
         docker tag "$ETCD_IMAGE_SOURCE:$version" "$image"
         say "$image pulled"
     else
         # What fails once is not asked again for the next version.
-        no_registry=1
+        [[ $version == *-gofail ]] || no_registry=1
         dir=$(binaries "$version")
         stage "image $image" import_image "$version" "$dir"
     fi

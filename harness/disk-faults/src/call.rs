@@ -11,12 +11,13 @@ pub(crate) enum Call {
         at: Option<u64>,
         bytes: u64,
     },
-    /// The same, of pieces that a table in its memory names.
+    /// The same, of pieces that a table in its memory names; with flags it is no plain write.
     WriteMany {
         file: i32,
         at: Option<u64>,
         table: u64,
         pieces: u64,
+        flags: i32,
     },
     Resize {
         file: i32,
@@ -42,7 +43,7 @@ pub(crate) enum Call {
 
 impl Call {
     pub(crate) fn of(notice: &Notice) -> Self {
-        let [first, second, third, fourth, ..] = notice.arguments;
+        let [first, second, third, fourth, _, sixth] = notice.arguments;
         let file = number(first);
         // A place behind the end of the number's positive half is none: pwritev2 writes where the file stands.
         let place = |at: u64| i64::try_from(at).is_ok().then_some(at);
@@ -62,12 +63,18 @@ impl Call {
                 at: None,
                 table: second,
                 pieces: third,
+                flags: 0,
             },
             libc::SYS_pwritev | libc::SYS_pwritev2 => Call::WriteMany {
                 file,
                 at: place(fourth),
                 table: second,
                 pieces: third,
+                // What pwritev has there means nothing.
+                flags: match notice.number {
+                    libc::SYS_pwritev2 => number(sixth),
+                    _ => 0,
+                },
             },
             libc::SYS_ftruncate => Call::Resize { file, to: second },
             libc::SYS_fallocate => Call::Allocate {
@@ -116,20 +123,22 @@ mod tests {
             of(libc::SYS_pwrite64, [5, 0xdead, 40, 9, 0, 0]),
             write(Some(9))
         );
-        let many = |at| Call::WriteMany {
+        let many = |at, flags| Call::WriteMany {
             file: 5,
             at,
             table: 0xdead,
             pieces: 2,
+            flags,
         };
-        assert_eq!(
-            of(libc::SYS_pwritev2, [5, 0xdead, 2, u64::MAX, 0, 0]),
-            many(None)
-        );
-        assert_eq!(
-            of(libc::SYS_pwritev, [5, 0xdead, 2, 8, 0, 0]),
-            many(Some(8))
-        );
+        let dsync = libc::RWF_DSYNC;
+        let pwritev2 = |at, flags: i32| of(libc::SYS_pwritev2, [5, 0xdead, 2, at, 0, flags as u64]);
+        assert_eq!(pwritev2(u64::MAX, 0), many(None, 0));
+        assert_eq!(pwritev2(8, dsync), many(Some(8), dsync));
+        for call in [libc::SYS_pwritev, libc::SYS_writev] {
+            let at = (call == libc::SYS_pwritev).then_some(8);
+            let rest = [5, 0xdead, 2, 8, 0, 9];
+            assert_eq!(of(call, rest), many(at, 0), "{call}");
+        }
         let here = libc::AT_FDCWD as u64;
         let empty = Call::Empty {
             folder: libc::AT_FDCWD,

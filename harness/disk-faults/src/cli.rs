@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
@@ -39,9 +38,6 @@ pub struct Run {
     /// The folder whose files are looked after.
     #[arg(long)]
     folder: PathBuf,
-    /// After so many milliseconds everything is taken as written back, as a kernel does by itself.
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
-    written_back_ms: Option<u64>,
     /// The program and its arguments.
     #[arg(last = true, required = true)]
     command: Vec<String>,
@@ -66,7 +62,6 @@ impl Command {
                 let options = Options {
                     folder: &of.folder,
                     name: &of.place.name,
-                    written_back: of.written_back_ms.map(Duration::from_millis),
                 };
                 run(&options, &of.command).map(ExitCode::from)
             }

@@ -134,7 +134,12 @@ impl Disk {
                 at,
                 table,
                 pieces,
+                flags,
             } => {
+                // It appends, or syncs itself, or may do nothing yet: what it leaves is not known.
+                if flags != 0 {
+                    return Err(io::Error::other(format!("pwritev2 with flags {flags}")));
+                }
                 let bytes = target.pieces(table, pieces)?;
                 self.write_at(target, opened, (file, at, bytes))
             }
@@ -214,7 +219,7 @@ impl Disk {
         Some(Answer::Fail(libc::EIO))
     }
 
-    /// All that was written is on the disk: by sync(2), or because the kernel wrote it back by itself.
+    /// All that was written is on the disk: by sync(2), or because it is to count as written back.
     pub(crate) fn written_back(&mut self) {
         if !self.holds {
             self.files.clear();
@@ -396,5 +401,24 @@ mod tests {
         assert_eq!(disk.decide(collapse, own), Some(Answer::Continue));
         let said = disk.report().untracked.expect("a reason");
         assert!(said.contains("mode 8"), "{said}");
+    }
+
+    #[test]
+    fn a_write_with_flags_is_no_plain_one() {
+        let (folder, mut disk, own) = disk();
+        let file = File::create(folder.path().join("a")).expect("a file");
+        let many = |flags| Call::WriteMany {
+            file: file.as_raw_fd(),
+            at: Some(0),
+            table: 0,
+            pieces: 0,
+            flags,
+        };
+        assert_eq!(disk.decide(many(0), own), Some(Answer::Continue));
+        assert_eq!(disk.report().untracked, None);
+        let append = many(libc::RWF_APPEND);
+        assert_eq!(disk.decide(append, own), Some(Answer::Continue));
+        let said = disk.report().untracked.expect("a reason");
+        assert!(said.contains("flags 16"), "{said}");
     }
 }

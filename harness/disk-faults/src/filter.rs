@@ -31,6 +31,7 @@ const REFUSED: &[(i64, i32)] = &[
     (libc::SYS_splice, libc::EINVAL),
     (libc::SYS_sendfile, libc::ENOSYS),
     (libc::SYS_io_uring_setup, libc::ENOSYS),
+    (libc::SYS_io_submit, libc::ENOSYS),
     (libc::SYS_openat2, libc::ENOSYS),
     (libc::SYS_truncate, libc::ENOSYS),
     #[cfg(target_arch = "x86_64")]
@@ -169,6 +170,8 @@ mod tests {
         for (call, error) in REFUSED {
             assert_eq!(of(*call, [0; 6]), failed(*error), "{call}");
         }
+        let linux_aio = of(libc::SYS_io_submit, [7, 1, 0xdead, 0, 0, 0]);
+        assert_eq!(linux_aio, failed(libc::ENOSYS));
         for call in [
             libc::SYS_read,
             libc::SYS_sendmsg,

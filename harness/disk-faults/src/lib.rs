@@ -5,7 +5,8 @@
 //!
 //! Not covered, and taken as durable at once: what directories hold (made, renamed, removed files). A writable shared
 //! mapping of a file would pass unseen and is refused (bbolt maps its file read-only: `mmap` in its `bolt_unix.go` asks
-//! for `PROT_READ` alone). It knows nothing of etcd.
+//! for `PROT_READ` alone). One that is mapped read-only and made writable later, by `mprotect`, passes unseen: the call
+//! does not say what is mapped there, and Go makes its own memory writable by it. It knows nothing of etcd.
 
 mod chance;
 mod message;

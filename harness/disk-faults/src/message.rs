@@ -9,6 +9,9 @@ pub const MARK: &str = "disk-faults: ";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Order {
+    /// What was written counts as written back, and no call returns until the power goes or all is healed. Of programs
+    /// that stand still before one of them continues, none has received what another loses.
+    StandStill,
     /// From now on no sync of something un-synced returns; then the program is killed, and what was not synced is
     /// undone.
     LosePower {

@@ -27,8 +27,6 @@ pub(crate) struct Options<'a> {
     pub(crate) folder: &'a Path,
     /// The name at which orders are taken.
     pub(crate) name: &'a str,
-    /// After so long everything is taken as written back, as a kernel does by itself.
-    pub(crate) written_back: Option<Duration>,
 }
 
 /// What the threads share.
@@ -42,6 +40,8 @@ struct State {
     program: Option<Pid>,
     /// Why calls are not announced.
     blind: Option<String>,
+    /// Calls wait to be answered.
+    still: bool,
     /// The power is gone: no call is answered any more.
     off: bool,
     /// The program is dead.
@@ -59,6 +59,7 @@ pub(crate) fn run(options: &Options<'_>, command: &[String]) -> anyhow::Result<u
             disk: Disk::new(&folder),
             program: Pid::from_raw(program.id().cast_signed()),
             blind,
+            still: false,
             off: false,
             gone: false,
         }),
@@ -79,15 +80,6 @@ pub(crate) fn run(options: &Options<'_>, command: &[String]) -> anyhow::Result<u
             }
         }
     });
-    if let Some(period) = options.written_back {
-        let shared = Arc::clone(&shared);
-        thread::spawn(move || {
-            loop {
-                shared.pause(period);
-                shared.lock().disk.written_back();
-            }
-        });
-    }
     shared.end(program)
 }
 
@@ -133,7 +125,8 @@ impl Shared {
                     return;
                 }
             };
-            let mut state = self.lock();
+            let waited = self.changed.wait_while(self.lock(), |state| state.still);
+            let mut state = waited.unwrap_or_else(PoisonError::into_inner);
             if state.off || !kernel::waits(listener, &notice) {
                 continue;
             }
@@ -158,6 +151,10 @@ impl Shared {
             bail!("the power is gone");
         }
         match order {
+            Order::StandStill => {
+                state.disk.written_back();
+                state.still = true;
+            }
             Order::LosePower {
                 kept,
                 wait_ms,
@@ -170,6 +167,8 @@ impl Shared {
             Order::RefuseSyncs { next } => state.disk.syncs = Refusal::of(next),
             Order::RefuseWrites { next } => state.disk.writes = Refusal::of(next),
             Order::Heal => {
+                state.still = false;
+                self.changed.notify_all();
                 state.disk.syncs = Refusal::None;
                 state.disk.writes = Refusal::None;
             }
@@ -182,6 +181,8 @@ impl Shared {
     fn lose_power(&self, kept: Kept, (wait, hold): (Duration, Duration)) -> anyhow::Result<Report> {
         let mut state = self.lock();
         state.disk.holds = true;
+        state.still = false;
+        self.changed.notify_all();
         let waited = self
             .changed
             .wait_timeout_while(state, wait, |state| state.disk.held() == 0 && !state.gone);

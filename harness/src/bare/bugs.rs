@@ -3,9 +3,14 @@
 
 use std::time::Duration;
 
-use crate::bare::plan::{BarePlan, Hunt};
-use crate::faults::{Direction, Fault, Selector, Unsynced};
+use crate::bare::plan::{BarePlan, Hunt, made_by};
+use crate::faults::{Container, Direction, Disturbance, Fault, Selector, Unsynced};
 use crate::scenario::{Event, Plan, Promise, Scenario};
+
+/// How many times its budget a bug is looked for in the version that has it, and how long at least: a machine that
+/// stalls or is slow shows it later.
+const PATIENCE: u32 = 4;
+const PATIENCE_LEAST: Duration = Duration::from_secs(60);
 
 /// A known bug.
 #[derive(Clone, Debug)]
@@ -18,7 +23,7 @@ pub struct Bug {
     pub affected: &'static str,
     /// A version that does not.
     pub fixed: &'static str,
-    /// Within which time under load it must be shown.
+    /// Within which time under load it is shown on a machine that is not busy.
     pub budget: Duration,
     /// The checks that show it.
     pub checks: &'static [&'static str],
@@ -32,6 +37,8 @@ pub fn all() -> Vec<Bug> {
         early_progress(),
         watch_after_snapshot(),
         future_watch(),
+        skipped_entry(),
+        stale_read(),
         no_fsync(),
     ]
 }
@@ -63,6 +70,32 @@ impl Bug {
         self.scenario.story
     }
 
+    /// The images of the version that has it, and of the one that does not where that is run too.
+    pub(crate) fn images(&self, clean: bool) -> Vec<String> {
+        let fixed = clean.then_some(self.fixed);
+        let versions = [self.affected].into_iter().chain(fixed);
+        let mut images: Vec<String> = versions
+            .map(|version| self.plan(version, 0).image())
+            .collect();
+        images.dedup();
+        images
+    }
+
+    /// The command that makes them all.
+    pub(crate) fn images_by(&self) -> String {
+        made_by(&self.images(true))
+    }
+
+    /// How long it is looked for in a version: for its budget, and for much longer in the one that has it. That it is
+    /// there is claimed, not how soon a machine shows it.
+    fn limit(&self, version: &str) -> Duration {
+        if version == self.affected {
+            (self.budget * PATIENCE).max(PATIENCE_LEAST)
+        } else {
+            self.budget
+        }
+    }
+
     /// A run that looks for it in a version.
     pub fn plan(&self, version: &str, seed: u64) -> BarePlan {
         let members = self.scenario.members.first().copied().unwrap_or(3);
@@ -75,7 +108,7 @@ impl Bug {
             version: version.to_owned(),
             hunt: Some(Hunt {
                 bug: self.name,
-                budget: self.budget,
+                limit: self.limit(version),
                 checks: self.checks,
             }),
         }
@@ -181,6 +214,74 @@ fn future_watch() -> Bug {
     }
 }
 
+fn skipped_entry() -> Bug {
+    Bug {
+        name: "13766",
+        how: "300 operations a second, a quarter of them a compare-and-swap with its compare 500 times; all members are \
+              killed at once",
+        affected: "v3.5.2",
+        fixed: "v3.5.9",
+        budget: Duration::from_secs(600),
+        checks: &["linearizable", "watch", "durability", "agreement", "raft"],
+        scenario: Scenario::faults(
+            "bug::13766",
+            "A member that was killed passes over an entry whose index it had stored before it applied the entry.",
+            [Fault::KillProcess {
+                container: Container::Etcd,
+                of: Selector::All,
+            }],
+        )
+        .once()
+        .lasts(1)
+        .operations_s(300)
+        // What is between the index and the entry is as long as the compares take.
+        .compares(500)
+        .setting("max-txn-ops", "500")
+        // Requests are large: a member that starts again must not read those of ten minutes.
+        .setting("snapshot-count", "1000")
+        .promise(Promise::default().loses_quorum()),
+    }
+}
+
+fn stale_read() -> Bug {
+    Bug {
+        name: "20418",
+        how: "1000 operations a second, each client at one member; all that the others send to the leader is 1.8 s late, \
+              and it transfers leadership to a follower",
+        affected: "v3.6.1",
+        fixed: "v3.6.16",
+        budget: Duration::from_secs(180),
+        checks: &["linearizable"],
+        scenario: Scenario::faults(
+            "bug::20418",
+            "A leader that was succeeded and does not know it yet takes old answers for a confirmation, and reads what is \
+             stale.",
+            [
+                // Members ask for a confirmation again every 500 ms: several times while the first is under way.
+                Fault::DisturbPeers {
+                    of: Selector::Leader,
+                    how: Disturbance::Delay {
+                        ms: 1_800,
+                        jitter_ms: 0,
+                    },
+                    direction: Direction::Incoming,
+                },
+                Fault::Elect {
+                    of: Selector::AnyFollower,
+                },
+            ],
+        )
+        .once()
+        .lasts(1)
+        .operations_s(1000)
+        .pinned()
+        .setting("heartbeat-interval", "100")
+        // More than the delay: the leader stays until it transfers leadership, which etcd gives this time.
+        .setting("election-timeout", "4000")
+        .promise(Promise::default()),
+    }
+}
+
 /// No bug, but what etcd would be without its syncs: the power loss that finds nothing in etcd finds this.
 fn no_fsync() -> Bug {
     Bug {
@@ -225,6 +326,56 @@ mod tests {
             assert!(find(bug.name).is_some_and(|found| found.name == bug.name));
         }
         assert!(find("7").is_none());
+    }
+
+    #[test]
+    fn a_machine_that_stalls_for_seconds_does_not_end_the_search_where_the_bug_is() {
+        for bug in all() {
+            let limit = |version| bug.plan(version, 4).hunt.expect("a hunt").limit;
+            let (has, has_not) = (limit(bug.affected), limit(bug.fixed));
+            assert!(has >= 4 * bug.budget, "{}: {has:?}", bug.name);
+            assert!(has >= Duration::from_secs(60), "{}: {has:?}", bug.name);
+            assert_eq!(has_not, bug.budget, "{}", bug.name);
+        }
+    }
+
+    #[test]
+    fn the_leader_stays_until_it_transfers_leadership_over_late_links() {
+        let late = find("20418").expect("a bug").plan("v3.6.1", 4);
+        let trial = late.trial().expect("a load");
+        let [Fault::DisturbPeers { how, .. }, Fault::Elect { .. }] = trial.faults.as_slice() else {
+            panic!("the links are late before the transfer: {:?}", trial.faults);
+        };
+        let Disturbance::Delay { ms, .. } = how else {
+            panic!("{how:?}");
+        };
+        let setting = |name| trial.settings.iter().find(|(known, _)| *known == name);
+        let (_, timeout) = setting("election-timeout").expect("a setting");
+        let timeout: u32 = timeout.parse().expect("milliseconds");
+        assert!(
+            2 * ms < timeout,
+            "etcd takes a transfer back after {timeout} ms"
+        );
+        assert!(*ms > 1_500, "members ask again every 500 ms");
+    }
+
+    #[test]
+    fn etcd_takes_as_many_compares_as_are_sent() {
+        let plan = find("13766").expect("a bug").plan("v3.5.2", 4);
+        let trial = plan.trial().expect("a load");
+        let times = trial.load.compares.to_string();
+        assert!(trial.settings.contains(&("max-txn-ops", times.as_str())));
+        let flags = plan.layout("7").flags("bare-7-0");
+        assert!(flags.contains(&format!("--max-txn-ops={times}")));
+    }
+
+    #[test]
+    fn one_command_makes_the_images_of_a_bug() {
+        let command = |name: &str| find(name).expect("a bug").images_by();
+        assert_eq!(command("15220"), "images/etcd.sh v3.5.7 v3.5.9");
+        assert_eq!(command("unsafe-no-fsync"), "images/etcd.sh v3.6.16");
+        let one = find("15220").expect("a bug").images(false);
+        assert_eq!(one, ["etcd-harness/etcd:v3.5.7"]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The scenarios of bare members.
 
 use crate::faults::{
-    Container, Direction, Disturbance, Fault, LogDamage, Selector, Traffic, Unsynced,
+    Container, Direction, Disturbance, FailAction, Fault, LogDamage, Selector, Traffic, Unsynced,
 };
 use crate::scenario::promise::Continuity::LeaderStays;
 use crate::scenario::{Event, Promise, Scenario};
@@ -10,6 +10,8 @@ use crate::scenario::{Event, Promise, Scenario};
 pub fn all() -> Vec<Scenario> {
     // Another seed shows more than another round, and a new cluster is cheap.
     let sized = |scenario: Scenario| scenario.once().members([3, 5]);
+    // But for these, whose next round has the next failpoint.
+    let repeated = |scenario: Scenario| scenario.at_most(3).members([3, 5]);
     let scenarios = [
         of_containers(),
         of_leaders(),
@@ -19,8 +21,11 @@ pub fn all() -> Vec<Scenario> {
         of_power(),
         of_locks(),
         of_events(),
+        of_delays(),
     ];
-    scenarios.into_iter().flatten().map(sized).collect()
+    let all = scenarios.into_iter().flatten().map(sized);
+    let crashes = of_crashes().into_iter().map(repeated);
+    all.chain(crashes).collect()
 }
 
 /// Containers that are killed, frozen and cut off.
@@ -328,5 +333,92 @@ fn of_events() -> Vec<Scenario> {
         .operations_s(300)
         .setting("snapshot-count", "50")
         .promise(Promise::default().loses_quorum()),
+    ]
+}
+
+/// What etcd does at one of these failpoints.
+fn failpoint(of: Selector, action: FailAction, at: &[&str]) -> Fault {
+    Fault::Failpoint {
+        of,
+        at: at.iter().map(|name| (*name).to_owned()).collect(),
+        action,
+    }
+}
+
+/// Leaders that crash between two steps of etcd's own.
+fn of_crashes() -> Vec<Scenario> {
+    let panic_at = |at: &[&str]| [failpoint(Selector::Leader, FailAction::Panic, at)];
+    vec![
+        Scenario::faults(
+            "bare::leader_panics_in_save",
+            "The leader crashes before or behind a step of what it does with new entries of its log (send, write, sync, \
+             continue), a step that the seed picks, three times: nothing acknowledged is lost.",
+            panic_at(&[
+                "raftBeforeLeaderSend",
+                "raftBeforeSave",
+                "walBeforeSync",
+                "walAfterSync",
+                "raftAfterSave",
+                "raftBeforeAdvance",
+            ]),
+        )
+        .operations_s(300)
+        .setting("snapshot-count", "100"),
+        Scenario::faults(
+            "bare::leader_panics_in_commit",
+            "The leader crashes before or behind a step of what puts applied entries into its database, a step that the \
+             seed picks, three times: nothing acknowledged is lost, and nothing is applied twice.",
+            panic_at(&[
+                "beforeApplyOneEntryNormal",
+                "beforeWritebackBuf",
+                "afterWritebackBuf",
+                "commitBeforePreCommitHook",
+                "commitAfterPreCommitHook",
+                "beforeCommit",
+                "beforeSyncDataPages",
+                "beforeSyncMetaPage",
+                "afterCommit",
+                "beforeStartDBTxn",
+                "afterStartDBTxn",
+            ]),
+        )
+        .operations_s(300)
+        .setting("snapshot-count", "100"),
+        Scenario::faults(
+            "bare::leader_panics_in_compaction",
+            "The leader crashes before or behind a step of a compaction, a step that the seed picks, three times, while \
+             clients compact and read on both sides: it ends the compaction when it starts again.",
+            panic_at(&[
+                "compactBeforeCommitScheduledCompact",
+                "compactAfterCommitScheduledCompact",
+                "compactBeforeSetFinishedCompact",
+                "compactAfterSetFinishedCompact",
+            ]),
+        )
+        .operations_s(300)
+        .compacts()
+        .setting("snapshot-count", "100"),
+    ]
+}
+
+/// Members that hesitate between two steps of etcd's own.
+fn of_delays() -> Vec<Scenario> {
+    let sleep_at = |of, ms, at| [failpoint(of, FailAction::Sleep { ms }, &[at])];
+    vec![
+        Scenario::faults(
+            "bare::slow_commit_leader",
+            "The leader sleeps 300 ms before each commit of its database: nothing is stale and nothing lost, whichever \
+             member leads.",
+            sleep_at(Selector::Leader, 300, "beforeCommit"),
+        )
+        .lasts(4)
+        .operations_s(300),
+        Scenario::faults(
+            "bare::slow_send_follower",
+            "A follower sleeps 100 ms before it answers the leader: it falls behind, and the leader stays.",
+            sleep_at(Selector::AnyFollower, 100, "raftBeforeFollowerSend"),
+        )
+        .lasts(4)
+        .promise(Promise::continuity(LeaderStays)),
     ]
 }

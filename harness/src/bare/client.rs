@@ -3,15 +3,14 @@
 use std::collections::HashMap;
 
 use etcd_history::History;
-use etcd_history::record::Nanos;
 use serde_json::{Value, json};
 
 use crate::bare::BareError;
 use crate::bare::cluster::{BareCluster, Recipe};
 use crate::bare::member::{Layout, address};
-use crate::observe;
+use crate::observe::{self, Reading};
 use crate::scenario::Load;
-use crate::scenario::client::{offset, rates};
+use crate::scenario::client::rates;
 
 /// Where the client keeps its history.
 const DIR: &str = "/history";
@@ -27,10 +26,11 @@ impl<'a> BareClient<'a> {
     pub(crate) async fn create(
         cluster: &'a BareCluster,
         image: &str,
-        (seed, load): (u64, Load),
+        (seed, load, judged): (u64, Load, bool),
     ) -> Result<Self, BareError> {
         let name = cluster.layout().client();
-        let config = config(cluster.layout(), seed, load);
+        let mut config = config(cluster.layout(), seed, load);
+        config["judged"] = judged.into();
         let memory = (DIR.to_owned(), "size=512m,mode=1777".to_owned());
         cluster
             .make(Recipe {
@@ -48,21 +48,22 @@ impl<'a> BareClient<'a> {
         Ok(Self { cluster, name })
     }
 
-    /// Starts the traffic; returns what must be added to this host's wall clock to get the client's.
-    pub(crate) async fn start(&self) -> Result<Nanos, BareError> {
-        let before = observe::now(0);
-        let printed = self.run(&["start"]).await?;
-        let after = observe::now(0);
-        Ok(offset(
-            before,
-            printed.trim().parse().unwrap_or(before),
-            after,
-        ))
+    /// Starts the traffic; returns the client's clock.
+    pub(crate) async fn start(&self) -> Result<Reading, BareError> {
+        self.clock("start").await
     }
 
-    /// Ends the traffic.
-    pub(crate) async fn stop(&self) -> Result<(), BareError> {
-        self.run(&["stop"]).await.map(drop)
+    /// Ends the traffic; returns the client's clock.
+    pub(crate) async fn stop(&self) -> Result<Reading, BareError> {
+        self.clock("stop").await
+    }
+
+    /// Runs a command that prints the client's clock.
+    async fn clock(&self, command: &str) -> Result<Reading, BareError> {
+        let before = observe::now(0);
+        let printed = self.run(&[command]).await?;
+        let reading = Reading::of(before, &printed, observe::now(0));
+        reading.map_err(|message| self.failed(command, message))
     }
 
     /// The final phase; returns its summary.
@@ -76,6 +77,11 @@ impl<'a> BareClient<'a> {
     pub(crate) async fn history(&self) -> Result<History, BareError> {
         let text = self.run(&["dump"]).await?;
         History::read(text.as_bytes()).map_err(|error| self.failed("dump", error.to_string()))
+    }
+
+    /// What it has found wrong while it recorded, or why it no longer looks.
+    pub(crate) async fn said(&self) -> Option<String> {
+        said(&self.cluster.log(&self.name, "all").await).map(str::to_owned)
     }
 
     async fn run(&self, arguments: &[&str]) -> Result<String, BareError> {
@@ -98,6 +104,11 @@ impl<'a> BareClient<'a> {
     }
 }
 
+/// The line of a client's log that is no progress.
+fn said(log: &str) -> Option<&str> {
+    log.lines().find(|line| line.starts_with("not "))
+}
+
 /// What the client is told.
 fn config(layout: &Layout, seed: u64, load: Load) -> Value {
     let member = |name: &String| json!({"pod": name, "address": address(name)});
@@ -114,6 +125,16 @@ fn config(layout: &Layout, seed: u64, load: Load) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_client_found_stands_among_its_progress() {
+        let log = "   1s    110 ops | term 2 leader bare-7-1\nnot linearizable, by what is recorded so far: op 3\n   2s    220 ops\n";
+        assert_eq!(
+            said(log),
+            Some("not linearizable, by what is recorded so far: op 3")
+        );
+        assert_eq!(said("   1s    110 ops | term 2 no leader\n"), None);
+    }
 
     #[test]
     fn the_client_knows_all_members_and_no_service() {

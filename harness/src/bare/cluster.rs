@@ -98,25 +98,25 @@ impl BareCluster {
     }
 
     /// Makes and starts all members.
-    /// `client` is the image that has the supervisor's program.
+    /// `client` is the image that has the program which some of them need.
     pub(crate) async fn start_members(&self, image: &str, client: &str) -> Result<(), BareError> {
         let names = self.layout.names();
-        let supervisor = match self.layout.is_supervised() {
-            true => Some(self.supervisor(client).await?),
+        let program = match self.layout.needs_program() {
+            true => Some(self.program(client).await?),
             false => None,
         };
-        let supervisor = supervisor.as_deref();
+        let program = program.as_deref();
         let made = names.iter().map(async |name| {
             let recipe = Recipe {
                 name,
                 image,
                 command: self.layout.command(name),
-                environment: Vec::new(),
+                environment: self.layout.environment(),
                 memory: HashMap::new(),
                 binds: Vec::new(),
             };
             self.create(recipe).await?;
-            if let Some(program) = supervisor {
+            if let Some(program) = program {
                 self.write_program(name, SUPERVISOR, program).await?;
             }
             if self.layout.peers().is_some() {
@@ -129,8 +129,8 @@ impl BareCluster {
         made.into_iter().collect()
     }
 
-    /// The program that stands between members and their disks, from a container that is never started.
-    async fn supervisor(&self, image: &str) -> Result<Vec<u8>, BareError> {
+    /// The client's program, from a container that is never started.
+    async fn program(&self, image: &str) -> Result<Vec<u8>, BareError> {
         let (folder, name) = SUPERVISOR;
         let tools = self.layout.tools();
         let recipe = Recipe {
@@ -442,6 +442,22 @@ impl BareCluster {
 
     /// The end of a container's log, so many lines or `all`; what cannot be read is left out.
     pub(crate) async fn log(&self, name: &str, lines: &str) -> String {
+        self.logged(name, lines).await.0
+    }
+
+    /// The whole log of a container, for what counts in it.
+    pub(crate) async fn whole_log(&self, name: &str) -> Result<String, BareError> {
+        match self.logged(name, "all").await {
+            (text, None) => Ok(text),
+            (_, Some(error)) => {
+                let action = format!("read the log of container {name}");
+                Err(BareError::docker(action, error))
+            }
+        }
+    }
+
+    /// What could be read, and why no more.
+    async fn logged(&self, name: &str, lines: &str) -> (String, Option<bollard::errors::Error>) {
         let options = LogsOptionsBuilder::default()
             .stdout(true)
             .stderr(true)
@@ -449,10 +465,13 @@ impl BareCluster {
             .build();
         let mut chunks = self.docker.logs(name, Some(options));
         let mut text = String::new();
-        while let Some(Ok(chunk)) = chunks.next().await {
-            text.push_str(&String::from_utf8_lossy(&chunk.into_bytes()));
+        while let Some(chunk) = chunks.next().await {
+            match chunk {
+                Ok(chunk) => text.push_str(&String::from_utf8_lossy(&chunk.into_bytes())),
+                Err(error) => return (text, Some(error)),
+            }
         }
-        text
+        (text, None)
     }
 
     /// Removes everything of the run.

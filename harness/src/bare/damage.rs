@@ -4,7 +4,7 @@
 
 use crate::bare::BareError;
 use crate::bare::cluster::BareCluster;
-use crate::bare::effect::{until_answered, until_shown};
+use crate::bare::effect::{left, until_answered, until_shown};
 use crate::bare::wal;
 use crate::faults::{
     Evidence, Fault, FaultError, Healing, Injected, LogDamage, Member, Running, Target,
@@ -28,6 +28,8 @@ struct Damaged {
     witness: String,
     /// The log as it was when the member was killed.
     before: Vec<u8>,
+    /// Lines that the member had said by then, in earlier rounds too.
+    said: usize,
 }
 
 /// Kills one member, damages its log, and starts it.
@@ -61,6 +63,8 @@ pub(crate) async fn inject(
         .map_err(failed)?;
     let path = format!("{FOLDER}/{SEGMENT}");
     let before = cluster.read_file(&member, &path).await.map_err(failed)?;
+    let said = cluster.whole_log(&member).await.map_err(failed)?;
+    let said = said.lines().count();
     let mut damaged = before.clone();
     let place = match how {
         LogDamage::Flipped => wal::flip(&mut damaged),
@@ -75,6 +79,7 @@ pub(crate) async fn inject(
         member: member.clone(),
         witness,
         before,
+        said,
     };
     if let Err(error) = running.start_with(&damaged).await {
         // The error of the injection is the one to report; the run removes the containers in any case.
@@ -106,11 +111,9 @@ impl Damaged {
             .seen(member)
             .await
             .map_err(|error| error.to_string())?;
-        let said = self.cluster.log(member, "400").await;
-        let line = |words: &str| {
-            let line = said.lines().rev().find(|line| line.contains(words));
-            line.map(|line| line.chars().take(300).collect::<String>())
-        };
+        let all = self.cluster.whole_log(member).await;
+        let all = all.map_err(|error| error.to_string())?;
+        let line = |words: &str| said_since(&all, self.said, words);
         match (self.how, seen.running) {
             (LogDamage::Flipped, true) => Err(format!("{member} still runs")),
             (LogDamage::Flipped, false) => {
@@ -126,7 +129,7 @@ impl Damaged {
             (LogDamage::Torn, false) => Err(format!(
                 "{member} ended with {}: {}",
                 seen.exit_code,
-                said.trim_end()
+                last_words(&all)
             )),
             (LogDamage::Torn, true) => {
                 let line =
@@ -135,6 +138,19 @@ impl Damaged {
             }
         }
     }
+}
+
+/// The newest line with these words, after so many lines: those are of earlier rounds.
+fn said_since(log: &str, before: usize, words: &str) -> Option<String> {
+    let lines = log.lines().skip(before);
+    let line = lines.filter(|line| line.contains(words)).last()?;
+    Some(line.chars().take(300).collect())
+}
+
+/// The last lines of a log.
+fn last_words(log: &str) -> String {
+    let lines: Vec<&str> = log.lines().collect();
+    lines[lines.len().saturating_sub(3)..].join("\n")
 }
 
 impl Running for Damaged {
@@ -162,17 +178,42 @@ impl Running for Damaged {
             let started = self.start_with(&self.before).await;
             started.map_err(|error| failed(error.to_string()))?;
         }
-        let members = std::slice::from_ref(&self.member);
-        let after = until_answered(&self.cluster, members, Some(&self.witness)).await;
-        healing
-            .evidence
-            .add("answers_after", after.map_err(failed)?);
-        Ok(healing)
+        let asked = (std::slice::from_ref(&self.member), Some(&self.witness));
+        until_answered(&self.cluster, &self.fault, asked, healing).await
     }
 
     async fn residue(&self) -> Result<Option<String>, FaultError> {
-        let seen = self.cluster.seen(&self.member).await;
-        let seen = seen.map_err(|error| FaultError::find(self.member.as_str(), error))?;
-        Ok((!seen.running).then(|| format!("{}: {seen:?}", self.member)))
+        let members = std::slice::from_ref(&self.member);
+        left(&self.cluster, members, |seen| seen.running).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_earlier_round_said_proves_nothing() {
+        let first = "started\nfirst \"repaired\"\nready\n";
+        let before = first.lines().count();
+        assert_eq!(said_since(first, before, REPAIRED), None);
+        assert!(
+            said_since(first, 0, REPAIRED).is_some(),
+            "of its own round it does"
+        );
+        let again = format!("{first}started\nwalpb: crc mismatch\n");
+        assert_eq!(said_since(&again, before, REPAIRED), None);
+        let refused = said_since(&again, before, REFUSED);
+        assert_eq!(refused.as_deref(), Some("walpb: crc mismatch"));
+        let second = format!("{again}second \"repaired\"\n");
+        let repaired = said_since(&second, before, REPAIRED);
+        assert_eq!(repaired.as_deref(), Some("second \"repaired\""));
+    }
+
+    #[test]
+    fn a_member_that_ended_is_quoted_by_its_last_lines() {
+        assert_eq!(last_words("a\nb\nc\nd\n"), "b\nc\nd");
+        assert_eq!(last_words("a\n"), "a");
+        assert_eq!(last_words(""), "");
     }
 }

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use futures::future::join_all;
+use futures::future::{join_all, try_join_all};
 
 use crate::bare::BareError;
 use crate::bare::cluster::BareCluster;
@@ -55,7 +55,9 @@ pub(crate) async fn inject(
     }
     let lost_before = match of.rule.reset_ms {
         0 => Vec::new(),
-        _ => lost(cluster, &members).await,
+        _ => lost(cluster, &members)
+            .await
+            .map_err(|error| FaultError::find("the streams that were lost before", error))?,
     };
     let set = cluster.rules(&pairs, of.rule).await;
     set.map_err(|error| FaultError::docker(format!("inject {fault}"), error))?;
@@ -90,11 +92,29 @@ async fn slowest(
     Ok(slowest)
 }
 
+/// What shows that a read was late: how long it took, or why it failed after it had waited that long. etcd from 3.6.9
+/// on asks the others under a new number every 500 ms and takes no answer to a former one, so that a read there gets
+/// none at all where answers are late by more.
+///
+/// # Errors
+/// What was seen instead, in words.
+fn late(
+    read: Result<Duration, String>,
+    waited: Duration,
+    least: Duration,
+) -> Result<Result<Duration, String>, String> {
+    match read {
+        Ok(took) if took < least => Err(format!("a read took {took:?}, less than {least:?}")),
+        Err(why) if waited < least => Err(why),
+        read => Ok(read),
+    }
+}
+
 /// Broken streams that these members have logged.
-async fn lost(cluster: &BareCluster, members: &[String]) -> Vec<usize> {
-    let logs = members.iter().map(|name| cluster.log(name, "all"));
-    let count = |log: String| log.matches(LOST).count();
-    join_all(logs).await.into_iter().map(count).collect()
+async fn lost(cluster: &BareCluster, members: &[String]) -> Result<Vec<usize>, BareError> {
+    let logs = members.iter().map(|name| cluster.whole_log(name));
+    let logs = try_join_all(logs).await?;
+    Ok(logs.iter().map(|log| log.matches(LOST).count()).collect())
 }
 
 impl Disturbed {
@@ -115,15 +135,17 @@ impl Disturbed {
             }
         }
         if self.of.rule.delay_ms > 0 {
-            let took = slowest(&self.cluster, &self.members, LONG).await?;
-            let least = self.of.least_delay_ms();
-            if took < Duration::from_millis(least) {
-                return Err(format!("a read took {took:?}, less than {least} ms"));
+            let begun = Instant::now();
+            let read = slowest(&self.cluster, &self.members, LONG).await;
+            let least = Duration::from_millis(self.of.least_delay_ms());
+            match late(read, begun.elapsed(), least)? {
+                Ok(took) => evidence.add("read_ms", took.as_millis()),
+                Err(why) => evidence.add("read", why),
             }
-            evidence.add("read_ms", took.as_millis());
         }
         if self.of.rule.reset_ms > 0 {
             let now = lost(&self.cluster, &self.members).await;
+            let now = now.map_err(|error| error.to_string())?;
             for ((name, before), now) in self.members.iter().zip(&self.lost_before).zip(now) {
                 if now <= *before {
                     return Err(format!("{name} has logged no broken stream"));
@@ -202,5 +224,24 @@ impl Running for Disturbed {
         let report = report.map_err(|error| FaultError::find("the proxy's rules", error))?;
         let ruled = report.ruled();
         Ok((!ruled.is_empty()).then(|| ruled.join("; ")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_read_is_late_when_it_waited_as_long_whatever_its_end() {
+        let (short, long) = (Duration::from_millis(20), Duration::from_secs(2));
+        let least = Duration::from_millis(1800);
+        let failed = || Err("no alarm list".to_owned());
+        assert_eq!(late(Ok(long), long, least), Ok(Ok(long)));
+        assert_eq!(late(failed(), long, least), Ok(failed()));
+        assert_eq!(
+            late(failed(), short, least),
+            Err("no alarm list".to_owned())
+        );
+        assert!(late(Ok(short), long, least).is_err());
     }
 }

@@ -1,9 +1,9 @@
-//! Waiting until a fault of bare members shows itself, and until they answer again.
+//! What all faults of bare members wait for and look at: the effect, an answer after the heal, what is left.
 
 use std::time::Instant;
 
-use crate::bare::cluster::BareCluster;
-use crate::faults::{Evidence, FaultError};
+use crate::bare::cluster::{BareCluster, Seen};
+use crate::faults::{Evidence, FaultError, Healing};
 use crate::timeouts;
 use crate::wait::{Poll, wait_until};
 
@@ -28,16 +28,17 @@ pub(crate) async fn until_shown<F: Future<Output = Result<Evidence, String>>>(
     seen.await.map_err(|error| FaultError::unseen(fault, error))
 }
 
-/// Waits until these members answer, each asked by the witness, or by itself where there is none; says how long it
-/// took.
+/// Waits until these members answer, each asked by the witness, or by itself where there is none; how long it took is
+/// a fact of the healing.
 ///
 /// # Errors
-/// What was seen instead, in words.
+/// [`FaultError::Heal`] with what was seen instead.
 pub(crate) async fn until_answered(
     cluster: &BareCluster,
-    members: &[String],
-    witness: Option<&String>,
-) -> Result<String, String> {
+    fault: &str,
+    (members, witness): (&[String], Option<&String>),
+    mut healing: Healing,
+) -> Result<Healing, FaultError> {
     let begun = Instant::now();
     let answered = wait_until("every target answer again", timeouts::HEAL, async || {
         for member in members {
@@ -50,6 +51,30 @@ pub(crate) async fn until_answered(
         }
         Poll::Ready(())
     });
-    answered.await.map_err(|error| error.to_string())?;
-    Ok(format!("{} ms", begun.elapsed().as_millis()))
+    answered.await.map_err(|error| FaultError::Heal {
+        fault: fault.to_owned(),
+        reason: error.to_string(),
+    })?;
+    let after = format!("{} ms", begun.elapsed().as_millis());
+    healing.evidence.add("answers_after", after);
+    Ok(healing)
+}
+
+/// The first of these members whose container is not as it must be again, and how it is.
+///
+/// # Errors
+/// When Docker does not tell.
+pub(crate) async fn left(
+    cluster: &BareCluster,
+    members: &[String],
+    whole: impl Fn(&Seen) -> bool,
+) -> Result<Option<String>, FaultError> {
+    for member in members {
+        let seen = cluster.seen(member).await;
+        let seen = seen.map_err(|error| FaultError::find(member.as_str(), error))?;
+        if !whole(&seen) {
+            return Ok(Some(format!("{member}: {seen:?}")));
+        }
+    }
+    Ok(None)
 }

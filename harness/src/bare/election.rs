@@ -45,7 +45,9 @@ pub(crate) async fn inject(
     let term_before = status.term();
     let id = format!("{id:x}");
     let own = "--endpoints=127.0.0.1:2379";
-    let command = ["/usr/local/bin/etcdctl", own, "move-leader", &id];
+    // The leader answers when it knows its successor, which takes as long as its links are late.
+    let limit = "--command-timeout=20s";
+    let command = ["/usr/local/bin/etcdctl", own, limit, "move-leader", &id];
     let output = cluster.run(leader, &command).await;
     let output = output.map_err(|error| FaultError::docker(format!("inject {fault}"), error))?;
     if !output.success() {

@@ -2,6 +2,7 @@
 
 use crate::cluster::ClusterError;
 use crate::report::RunDirError;
+use crate::scenario::blame::{Blame, Blamed};
 
 /// A failed step of a run with bare members.
 #[derive(Debug, thiserror::Error)]
@@ -20,11 +21,11 @@ pub enum BareError {
         /// Cause.
         source: bollard::errors::Error,
     },
-    /// An image is not on this machine.
-    #[error("failed to find image {image} in Docker; `{remedy}` puts it there")]
-    FindImage {
-        /// The image.
-        image: String,
+    /// Images are not on this machine.
+    #[error("failed to find in Docker: {images}; `{remedy}` puts there what is missing")]
+    FindImages {
+        /// The images.
+        images: String,
         /// The command that does.
         remedy: String,
     },
@@ -43,6 +44,19 @@ pub enum BareError {
     Wait(String),
 }
 
+impl Blamed for BareError {
+    fn blame(&self) -> Blame {
+        match self {
+            Self::Wait(_) => Blame::Product,
+            Self::Reach(_)
+            | Self::Save(_)
+            | Self::CallDocker { .. }
+            | Self::FindImages { .. }
+            | Self::Command { .. } => Blame::Harness,
+        }
+    }
+}
+
 impl BareError {
     /// A Docker call that failed.
     pub(crate) fn docker(action: impl Into<String>, source: bollard::errors::Error) -> Self {
@@ -50,5 +64,25 @@ impl BareError {
             action: action.into(),
             source,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_members_that_do_not_answer_are_the_products_failure() {
+        let dead = BareError::Wait("every member answer".to_owned());
+        assert_eq!(dead.blame(), Blame::Product);
+        let broken = BareError::Command {
+            command: "workload stop".to_owned(),
+            container: "client".to_owned(),
+            message: "no end after 30 s".to_owned(),
+        };
+        assert_eq!(broken.blame(), Blame::Harness);
+        let gone = bollard::errors::Error::RequestTimeoutError;
+        let refused = BareError::docker("start container client", gone);
+        assert_eq!(refused.blame(), Blame::Harness);
     }
 }

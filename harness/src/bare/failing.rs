@@ -4,7 +4,7 @@
 use disk_faults::{Order, Report};
 
 use crate::bare::cluster::BareCluster;
-use crate::bare::effect::{until_answered, until_shown};
+use crate::bare::effect::{left, until_answered, until_shown};
 use crate::faults::{Evidence, Fault, FaultError, Healing, Injected, Running, Target};
 
 /// What etcd logs of it: the text of the error.
@@ -61,14 +61,14 @@ impl Failing {
             if seen.running {
                 return Err(format!("{member} still runs"));
             }
-            let log = self.cluster.log(member, "400").await;
+            let log = self.cluster.log_since_start(member, "400").await?;
             evidence.extend(ended(member, seen.exit_code, &log)?);
         }
         Ok(evidence)
     }
 }
 
-/// What a member's log says of its end.
+/// What a member's log since its start says of its end.
 fn ended(member: &str, exit_code: i64, log: &str) -> Result<Evidence, String> {
     let said = log.lines().rev().find(|line| line.contains(SAID));
     let said = said.ok_or_else(|| format!("{member} ended with {exit_code} and says not why"))?;
@@ -97,7 +97,6 @@ impl Running for Failing {
             fault: self.fault.to_string(),
             reason,
         };
-        let mut healing = Healing::default();
         for member in &self.members {
             let seen = self.cluster.seen(member).await;
             if seen.map_err(|error| failed(error.to_string()))?.running {
@@ -109,20 +108,17 @@ impl Running for Failing {
             let started = self.cluster.start(member).await;
             started.map_err(|error| failed(error.to_string()))?;
         }
-        let after = until_answered(&self.cluster, &self.members, self.witness.as_ref()).await;
-        healing
-            .evidence
-            .add("answers_after", after.map_err(failed)?);
-        Ok(healing)
+        let asked = (self.members.as_slice(), self.witness.as_ref());
+        let fault = self.fault.to_string();
+        until_answered(&self.cluster, &fault, asked, Healing::default()).await
     }
 
     async fn residue(&self) -> Result<Option<String>, FaultError> {
+        let left = left(&self.cluster, &self.members, |seen| seen.running).await?;
+        if left.is_some() {
+            return Ok(left);
+        }
         for member in &self.members {
-            let seen = self.cluster.seen(member).await;
-            let seen = seen.map_err(|error| FaultError::find(member.as_str(), error))?;
-            if !seen.running {
-                return Ok(Some(format!("{member}: {seen:?}")));
-            }
             let report = self
                 .cluster
                 .order(&self.fault, (member.as_str(), Order::Tell))

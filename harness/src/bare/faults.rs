@@ -10,12 +10,12 @@ use futures::future::join_all;
 
 use crate::bare::BareError;
 use crate::bare::cluster::BareCluster;
-use crate::bare::effect::{until_answered, until_shown};
+use crate::bare::effect::{left, until_answered, until_shown};
 use crate::bare::links::LinkFault;
 use crate::bare::member::Layout;
 use crate::bare::status::Status;
 use crate::bare::turns::Cycle;
-use crate::bare::{damage, disk, disturbed, election, failing, links, power, turns};
+use crate::bare::{damage, disk, disturbed, election, failing, failpoint, links, power, turns};
 use crate::faults::{
     Active, Container, Direction, Evidence, Fault, FaultError, Healing, Injected, LogDamage,
     Running, Selector, Target, Traffic, Unsynced,
@@ -59,6 +59,8 @@ enum Means {
     Power(Unsynced, Selector),
     /// The same: syncs fail.
     Failing(Selector),
+    /// etcd itself, at a failpoint.
+    Failpoint(Selector),
 }
 
 /// Injects a fault: chooses its targets now, does it.
@@ -88,7 +90,8 @@ pub(crate) async fn inject(
         | Means::Log(_, of)
         | Means::Disk(_, of)
         | Means::Power(_, of)
-        | Means::Failing(of) => of,
+        | Means::Failing(of)
+        | Means::Failpoint(of) => of,
         Means::Links(of) => of.selector(),
     };
     let chosen = of.select(&all, seed)?;
@@ -120,6 +123,11 @@ pub(crate) async fn inject(
             let members: Vec<String> = chosen.into_iter().map(|member| member.pod).collect();
             let witness = witness(&status, &names, &members);
             failing::inject(cluster, fault, (members, witness), evidence).await?
+        }
+        Means::Failpoint(_) => {
+            let members: Vec<String> = chosen.into_iter().map(|member| member.pod).collect();
+            let witness = witness(&status, &names, &members);
+            failpoint::inject(cluster, fault, (members, witness, seed), evidence).await?
         }
         Means::Log(how, _) => damage::inject(cluster, (fault, how), chosen, evidence).await?,
     };
@@ -185,6 +193,10 @@ fn means(fault: &Fault, layout: &Layout) -> Result<Means, String> {
         }
         Fault::LosePower { of, lost } => return Ok(Means::Power(*lost, of.clone())),
         Fault::FailDisk { of } => return Ok(Means::Failing(of.clone())),
+        Fault::Failpoint { .. } if !layout.has_failpoints() => {
+            return Err("etcd of these members serves no failpoints".to_owned());
+        }
+        Fault::Failpoint { of, .. } => return Ok(Means::Failpoint(of.clone())),
         Fault::FreezeInTurns {
             of,
             frozen_ms,
@@ -197,7 +209,7 @@ fn means(fault: &Fault, layout: &Layout) -> Result<Means, String> {
     }
     let (harm, of) = harm(fault).ok_or_else(|| {
         "members that are plain containers are killed, frozen, cut off and elected, the links between them disturbed, \
-         their logs damaged, their disks slowed and made to fail, and their power is taken"
+         their logs damaged, their disks slowed and made to fail, their power is taken, and etcd has failpoints"
             .to_owned()
     })?;
     if harm == Harm::Split && layout.peers().is_none() {
@@ -349,23 +361,16 @@ impl Running for Harmed {
         self.end()
             .await
             .map_err(|error| failed(error.to_string()))?;
-        let after = until_answered(&self.cluster, &self.members, self.witness.as_ref()).await;
-        healing
-            .evidence
-            .add("answers_after", after.map_err(failed)?);
-        Ok(healing)
+        let asked = (self.members.as_slice(), self.witness.as_ref());
+        until_answered(&self.cluster, &self.fault, asked, healing).await
     }
 
     async fn residue(&self) -> Result<Option<String>, FaultError> {
-        for member in &self.members {
-            let seen = self.cluster.seen(member).await;
-            let seen = seen.map_err(|error| FaultError::find(member.as_str(), error))?;
-            let networks = 1 + usize::from(self.cluster.layout().peers().is_some());
-            if !seen.running || seen.paused || seen.networks.len() < networks {
-                return Ok(Some(format!("{member}: {seen:?}")));
-            }
-        }
-        Ok(None)
+        let networks = 1 + usize::from(self.cluster.layout().peers().is_some());
+        left(&self.cluster, &self.members, |seen| {
+            seen.running && !seen.paused && seen.networks.len() >= networks
+        })
+        .await
     }
 }
 
@@ -379,7 +384,8 @@ async fn all(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bare::{BarePlan, VERSION, catalog};
+    use crate::bare::{BarePlan, VERSION, bugs, catalog};
+    use crate::faults::FailAction;
 
     #[test]
     fn every_fault_of_the_catalogue_can_be_injected() {
@@ -388,6 +394,17 @@ mod tests {
             for fault in scenario.all_faults() {
                 let means = means(fault, &plan.layout("7"));
                 assert!(means.is_ok(), "{}: {fault}: {means:?}", scenario.name);
+            }
+        }
+    }
+
+    #[test]
+    fn every_fault_of_a_known_bug_can_be_injected() {
+        for bug in bugs::all() {
+            let plan = bug.plan(bug.affected, 7);
+            for fault in plan.plan.scenario.all_faults() {
+                let means = means(fault, &plan.layout("7"));
+                assert!(means.is_ok(), "{}: {fault}: {means:?}", bug.name);
             }
         }
     }
@@ -405,6 +422,20 @@ mod tests {
         assert!(clients.is_err(), "peers would be cut off too");
         let of = Selector::Leader;
         assert!(means(&Fault::FillDisk { of }, &layout).is_err());
+    }
+
+    #[test]
+    fn a_failpoint_needs_members_that_serve_theirs() {
+        let fault = Fault::Failpoint {
+            of: Selector::Leader,
+            at: vec!["raftBeforeSave".to_owned()],
+            action: FailAction::Panic,
+        };
+        let layout = Layout::new("7", 3, &[]);
+        let refused = means(&fault, &layout);
+        assert!(refused.is_err_and(|reason| reason.contains("no failpoints")));
+        let served = means(&fault, &layout.with_failpoints(true));
+        assert_eq!(served, Ok(Means::Failpoint(Selector::Leader)));
     }
 
     #[test]

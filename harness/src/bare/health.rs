@@ -43,7 +43,7 @@ impl Health {
 }
 
 /// A time as Go writes it: `1m2.5s`, `3.007458ms`.
-fn duration(text: &str) -> Option<Duration> {
+pub(crate) fn duration(text: &str) -> Option<Duration> {
     const UNITS: [(&str, f64); 7] = [
         ("ns", 1e-9),
         ("µs", 1e-6),

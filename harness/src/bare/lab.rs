@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use bollard::Docker;
 
+use crate::bare::plan::made_by;
 use crate::bare::{BareError, leftovers};
 use crate::cluster::connect_docker;
 use crate::scenario::{Interrupt, Live};
@@ -50,32 +51,56 @@ impl BareLab {
         leftovers::own(&self.docker).await
     }
 
-    /// Looks for the images of the client and of a version of etcd.
+    /// Looks for the images of the client and of versions of etcd.
     ///
     /// # Errors
-    /// [`BareError::FindImage`] for the first that is not there, with the command that makes it.
-    pub(crate) async fn find_images(&self, etcd: &str) -> Result<(), BareError> {
-        let version = etcd.rsplit(':').next().unwrap_or(etcd);
-        let wanted = [
-            (etcd, format!("images/etcd.sh {version}")),
-            (&self.client_image, "images/rust.sh workload".to_owned()),
-        ];
-        for (image, remedy) in wanted {
-            match self.docker.inspect_image(image).await {
-                Ok(_) => {}
-                Err(bollard::errors::Error::DockerResponseServerError {
-                    status_code: 404, ..
-                }) => {
-                    return Err(BareError::FindImage {
-                        image: image.to_owned(),
-                        remedy,
-                    });
-                }
-                Err(error) => {
-                    return Err(BareError::docker(format!("look for image {image}"), error));
-                }
+    /// [`BareError::FindImages`] for all that are not there, with the command that makes them.
+    pub(crate) async fn find_images(&self, etcd: &[String]) -> Result<(), BareError> {
+        let mut versions = Vec::new();
+        for image in etcd {
+            if !self.has_image(image).await? && !versions.contains(image) {
+                versions.push(image.clone());
             }
         }
-        Ok(())
+        let client = !self.has_image(&self.client_image).await?;
+        if versions.is_empty() && !client {
+            return Ok(());
+        }
+        let remedy = remedy(&versions, client);
+        versions.extend(client.then(|| self.client_image.clone()));
+        let images = versions.join(", ");
+        Err(BareError::FindImages { images, remedy })
+    }
+
+    async fn has_image(&self, image: &str) -> Result<bool, BareError> {
+        match self.docker.inspect_image(image).await {
+            Ok(_) => Ok(true),
+            Err(bollard::errors::Error::DockerResponseServerError {
+                status_code: 404, ..
+            }) => Ok(false),
+            Err(error) => Err(BareError::docker(format!("look for image {image}"), error)),
+        }
+    }
+}
+
+/// The command that makes these images of etcd, and that of the client where it is missing too.
+fn remedy(etcd: &[String], client: bool) -> String {
+    let etcd = (!etcd.is_empty()).then(|| made_by(etcd));
+    let client = client.then(|| "images/rust.sh workload".to_owned());
+    let commands: Vec<String> = etcd.into_iter().chain(client).collect();
+    commands.join(" && ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_command_makes_all_that_is_missing() {
+        let images = ["v3.5.7", "v3.5.9"].map(|version| format!("etcd-harness/etcd:{version}"));
+        assert_eq!(remedy(&images, false), "images/etcd.sh v3.5.7 v3.5.9");
+        assert_eq!(remedy(&[], true), "images/rust.sh workload");
+        let both = "images/etcd.sh v3.5.9 && images/rust.sh workload";
+        assert_eq!(remedy(&images[1..], true), both);
     }
 }

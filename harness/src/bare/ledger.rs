@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::bare::bugs::{self, Bug};
+use crate::report::Severity;
 
 /// How the table begins.
 pub(super) const HEAD: &str = "| bug | plan | has it | found | median | worst | budget | does not | there | last reproduced |";
@@ -16,8 +17,8 @@ pub struct Series {
     pub runs: u32,
     /// Time under load of each run of the version that does not have it.
     pub clean: Vec<Duration>,
-    /// What was wrong with the version that does not have it; empty when nothing was.
-    pub unclean: Vec<String>,
+    /// What was wrong with the version that does not have it, and how bad that is; empty when nothing was.
+    pub unclean: Vec<(Severity, String)>,
 }
 
 impl Series {
@@ -93,6 +94,8 @@ mod tests {
     use super::*;
 
     const MS: Duration = Duration::from_millis(1);
+    /// What stands for the date in the row of a bug that was never looked for.
+    const NEVER: &str = "never run";
 
     fn series(shown: &[u32]) -> Series {
         Series {
@@ -123,7 +126,7 @@ mod tests {
         let nothing = Series::default().row(&bug, "2026-11-28");
         assert!(nothing.contains("| 0 of 0 | - | - | 1 s | v3.7.3 | not run |"));
         let unclean = Series {
-            unclean: vec!["raft".to_owned()],
+            unclean: vec![(Severity::Violation, "raft".to_owned())],
             ..series(&[])
         };
         assert!(unclean.row(&bug, "").contains("1 of 2 runs are not clean"));
@@ -146,6 +149,10 @@ mod tests {
                 "{}",
                 bug.name
             );
+            if row.is_some_and(|row| row.contains(" | 0 of 0 | ")) {
+                let made = Series::default().row(&bug, NEVER);
+                assert_eq!(row.copied(), Some(made.as_str()), "{}", bug.name);
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 //! the process that made them has died.
 
 use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
 
 use bollard::Docker;
 use bollard::query_parameters::{
@@ -11,6 +12,10 @@ use futures::future::join_all;
 
 use crate::bare::BareError;
 use crate::deploy::owner::{self, LABEL, LABEL_OWNER};
+use crate::wait::{Poll, wait_until};
+
+/// Time for Docker to remove a run's containers and network, while another process may ask for the same.
+const GONE: Duration = Duration::from_secs(30);
 
 /// Runs whose process has died and left containers or a network.
 ///
@@ -42,11 +47,26 @@ pub(crate) async fn remove_orphaned(docker: &Docker) -> Result<BTreeSet<String>,
     Ok(runs)
 }
 
-/// Removes everything of a run, and looks that nothing is left.
+/// Removes everything of a run, and looks that nothing is left. Another process may be removing the same.
 ///
 /// # Errors
-/// When Docker refuses, or something is still there.
+/// When Docker refuses, or something is still there after a while.
 pub(crate) async fn remove(docker: &Docker, run: &str) -> Result<(), BareError> {
+    let what = format!("everything of run {run} removed");
+    let gone = wait_until(what, GONE, async || match remove_once(docker, run).await {
+        Ok(left) if left.is_empty() => Poll::Ready(()),
+        Ok(left) => Poll::NotYet::<_, BareError>(format!("{} is left", left.join(", "))),
+        Err(error) => Poll::NotYet(error.to_string()),
+    });
+    gone.await.map_err(|error| {
+        BareError::Wait(format!(
+            "{error}; `harness doctor --residue --fix` removes it"
+        ))
+    })
+}
+
+/// Asks Docker once for all of it; returns what is still there.
+async fn remove_once(docker: &Docker, run: &str) -> Result<Vec<String>, BareError> {
     let label = format!("{LABEL}={run}");
     let things = list(docker, &label).await?;
     let (networks, containers): (Vec<Thing>, Vec<Thing>) =
@@ -62,18 +82,8 @@ pub(crate) async fn remove(docker: &Docker, run: &str) -> Result<(), BareError> 
         let removed = docker.remove_network(&network.name).await;
         unless_gone(removed, || format!("remove network {}", network.name))?;
     }
-    let left: Vec<String> = list(docker, &label)
-        .await?
-        .into_iter()
-        .map(|thing| thing.name)
-        .collect();
-    if left.is_empty() {
-        return Ok(());
-    }
-    Err(BareError::Wait(format!(
-        "everything of run {run} removed: {} is left; `harness doctor --residue --fix` removes it",
-        left.join(", ")
-    )))
+    let left = list(docker, &label).await?;
+    Ok(left.into_iter().map(|thing| thing.name).collect())
 }
 
 /// A container or a network.

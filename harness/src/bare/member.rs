@@ -1,5 +1,7 @@
 //! The members of one run: their names, their addresses, the flags of their etcd. Pure.
 
+use crate::bare::gofail;
+
 /// Milliseconds between two heartbeats of a leader, as the operator's clusters have it.
 const HEARTBEAT_MS: u32 = 50;
 /// Milliseconds without one until a follower asks for an election.
@@ -20,21 +22,16 @@ pub(crate) struct Layout {
     proxied: bool,
     /// True when disks are slowed.
     slow_disks: bool,
-    /// What stands between members and their disks, where something does.
-    supervision: Option<Supervision>,
-}
-
-/// How a supervisor looks after what a member writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Supervision {
-    /// After so many milliseconds what is written is taken as written back; never when absent.
-    pub(crate) written_back_ms: Option<u32>,
+    /// True when a supervisor stands between members and their disks.
+    supervised: bool,
+    /// True when etcd serves its failpoints.
+    failpoints: bool,
 }
 
 /// Folder of a member's data.
 const DATA: &str = "/var/lib/etcd/data";
 
-/// Where a supervisor's program is, in the client's image and in members that have one.
+/// Where the client's program is, in its image and in members that have it: as a supervisor, or to ask for failpoints.
 pub(crate) const SUPERVISOR: (&str, &str) = ("/", "workload");
 
 impl Layout {
@@ -48,7 +45,8 @@ impl Layout {
             peers_apart: false,
             proxied: false,
             slow_disks: false,
-            supervision: None,
+            supervised: false,
+            failpoints: false,
         }
     }
 
@@ -59,17 +57,39 @@ impl Layout {
     }
 
     /// A supervisor stands between each member and its disk.
-    pub(crate) fn with_supervision(mut self, supervision: Option<Supervision>) -> Self {
-        self.supervision = supervision;
+    pub(crate) fn with_supervisor(mut self, supervised: bool) -> Self {
+        self.supervised = supervised;
         self
     }
 
     /// True when a supervisor stands between members and their disks.
     pub(crate) fn is_supervised(&self) -> bool {
-        self.supervision.is_some()
+        self.supervised
     }
 
-    /// Name of the container that the supervisor's program is taken from.
+    /// Members serve the failpoints that their etcd was built with.
+    pub(crate) fn with_failpoints(mut self, failpoints: bool) -> Self {
+        self.failpoints = failpoints;
+        self
+    }
+
+    /// True when members serve failpoints.
+    pub(crate) fn has_failpoints(&self) -> bool {
+        self.failpoints
+    }
+
+    /// True when members have the client's program.
+    pub(crate) fn needs_program(&self) -> bool {
+        self.is_supervised() || self.has_failpoints()
+    }
+
+    /// What a member's container has in its environment.
+    pub(crate) fn environment(&self) -> Vec<String> {
+        let served = self.failpoints.then(|| gofail::SERVED.to_owned());
+        served.into_iter().collect()
+    }
+
+    /// Name of the container that the program of members is taken from.
     pub(crate) fn tools(&self) -> String {
         format!("bare-{}-tools", self.run)
     }
@@ -77,12 +97,9 @@ impl Layout {
     /// The command of a member's container.
     pub(crate) fn command(&self, member: &str) -> Vec<String> {
         let mut command = Vec::new();
-        if let Some(supervision) = self.supervision {
+        if self.supervised {
             command.push([SUPERVISOR.0, SUPERVISOR.1].concat());
             command.extend(["disk", "run", "--folder", DATA].map(str::to_owned));
-            if let Some(ms) = supervision.written_back_ms {
-                command.extend(["--written-back-ms".to_owned(), ms.to_string()]);
-            }
             command.push("--".to_owned());
         }
         command.push("/usr/local/bin/etcd".to_owned());
@@ -286,17 +303,20 @@ mod tests {
         let plain = layout.command("bare-7-0");
         assert_eq!(plain[0], "/usr/local/bin/etcd");
         assert!(!layout.is_supervised());
-        let with = |written_back_ms| {
-            let supervised = layout
-                .clone()
-                .with_supervision(Some(Supervision { written_back_ms }));
-            supervised.command("bare-7-0").join(" ")
-        };
-        let behind = format!("-- {}", plain.join(" "));
-        let first = "/workload disk run --folder /var/lib/etcd/data";
-        assert_eq!(with(None), format!("{first} {behind}"));
-        let timed = format!("{first} --written-back-ms 1000 {behind}");
-        assert_eq!(with(Some(1000)), timed);
+        let supervised = layout.with_supervisor(true).command("bare-7-0");
+        let first = "/workload disk run --folder /var/lib/etcd/data --";
+        assert_eq!(supervised.join(" "), format!("{first} {}", plain.join(" ")));
+    }
+
+    #[test]
+    fn failpoints_are_served_to_the_container_alone_and_only_where_they_are_needed() {
+        let layout = Layout::new("7", 3, &[]);
+        assert!(layout.environment().is_empty() && !layout.needs_program());
+        let command = layout.command("bare-7-0");
+        let served = layout.with_failpoints(true);
+        assert_eq!(served.environment(), ["GOFAIL_HTTP=127.0.0.1:22381"]);
+        assert!(served.needs_program() && !served.is_supervised());
+        assert_eq!(served.command("bare-7-0"), command);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The members at one time, as scenarios wait for them.
 
-use futures::future::join_all;
+use futures::future::try_join_all;
 
 use crate::bare::cluster::BareCluster;
 use crate::scenario::event::Moment;
@@ -19,15 +19,19 @@ impl BareCluster {
             leader: status.leader().map(str::to_owned),
             revision: status.revision(),
             behind: status.behind(),
-            snapshots: if snapshots { self.snapshots().await } else { 0 },
+            snapshots: if snapshots {
+                self.snapshots().await?
+            } else {
+                0
+            },
         })
     }
 
     /// Snapshots that members have got from a leader, by their logs.
-    async fn snapshots(&self) -> usize {
+    async fn snapshots(&self) -> Result<usize, String> {
         let names = self.layout().names();
-        let logs = names.iter().map(|name| self.log(name, "all"));
-        let count = |log: String| log.matches(APPLIED).count();
-        join_all(logs).await.into_iter().map(count).sum()
+        let logs = try_join_all(names.iter().map(|name| self.whole_log(name))).await;
+        let logs = logs.map_err(|error| error.to_string())?;
+        Ok(logs.iter().map(|log| log.matches(APPLIED).count()).sum())
     }
 }

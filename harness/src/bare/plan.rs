@@ -5,10 +5,10 @@ use std::time::Duration;
 use etcd_history::check::{Expectations, InTime};
 use etcd_history::record::Route;
 
-use crate::bare::member::{Layout, Supervision};
-use crate::bare::{catalog, links};
-use crate::faults::{Fault, Unsynced};
-use crate::scenario::{Act, Plan, PlanError, Trial};
+use crate::bare::member::Layout;
+use crate::bare::{catalog, gofail, links};
+use crate::faults::Fault;
+use crate::scenario::{Act, Plan, PlanError, Trial, auto_compaction};
 use crate::timeouts;
 
 /// Version of etcd where none is asked for: that of the operator's clusters.
@@ -32,7 +32,7 @@ pub struct Hunt {
     /// Its name.
     pub bug: &'static str,
     /// Longest time under load.
-    pub budget: Duration,
+    pub limit: Duration,
     /// Checks that show it.
     pub checks: &'static [&'static str],
 }
@@ -62,23 +62,39 @@ impl BarePlan {
         self
     }
 
+    /// The version of etcd, as the build that its faults need.
+    fn build(&self) -> String {
+        gofail::build(&self.version, self.plan.scenario.all_faults())
+    }
+
     /// The command that repeats it.
     pub fn replay(&self) -> String {
         if let Some(hunt) = self.hunt {
             return format!(
                 "harness bug {} --version {} --seed {}",
-                hunt.bug, self.version, self.plan.seed
+                hunt.bug,
+                self.build(),
+                self.plan.seed
             );
         }
         format!(
             "harness bare run {} --members {} --version {} --seed {}",
-            self.plan.scenario.name, self.plan.members, self.version, self.plan.seed
+            self.plan.scenario.name,
+            self.plan.members,
+            self.build(),
+            self.plan.seed
         )
+    }
+
+    /// True when its etcd is a build with failpoints, which no registry has.
+    pub(crate) fn has_failpoints(&self) -> bool {
+        gofail::needed(self.plan.scenario.all_faults())
     }
 
     /// The image of its members.
     pub fn image(&self) -> String {
-        let version = self.version.split('+').next().unwrap_or_default();
+        let build = self.build();
+        let version = build.split('+').next().unwrap_or_default();
         format!("etcd-harness/etcd:{version}")
     }
 
@@ -93,7 +109,8 @@ impl BarePlan {
         let switched = self.version.split('+').skip(1);
         settings.extend(switched.map(|flag| (flag, "true")));
         Layout::new(run, self.plan.members, &settings)
-            .with_supervision(supervision(faults))
+            .with_supervisor(faults.iter().any(needs_supervisor))
+            .with_failpoints(self.has_failpoints())
             .with_proxy(proxied)
             .with_slow_disks(
                 faults
@@ -121,6 +138,8 @@ impl BarePlan {
         if let Some(trial) = self.trial() {
             expectations.operations.extend(trial.load.kinds());
             expectations.contested_locks = trial.load.contested();
+            let usual = auto_compaction::PLAIN;
+            expectations.auto_compaction = auto_compaction::of(&trial.settings, usual);
         }
         expectations.kubernetes = false;
         expectations.planned = false;
@@ -141,25 +160,22 @@ impl BarePlan {
     }
 }
 
-/// What must stand between members and their disks for these faults.
-fn supervision(faults: &[Fault]) -> Option<Supervision> {
-    let mut found = None;
-    for fault in faults {
-        let written_back_ms = match fault {
-            Fault::LosePower {
-                lost: Unsynced::LastSecond,
-                ..
-            } => Some(1000),
-            Fault::LosePower { .. } | Fault::FailDisk { .. } => None,
-            _ => continue,
-        };
-        found = Some(Supervision { written_back_ms });
-    }
-    found
+/// The command that makes these images of etcd.
+pub(super) fn made_by(etcd: &[String]) -> String {
+    let tag = |image: &String| image.rsplit(':').next().unwrap_or(image).to_owned();
+    let versions: Vec<String> = etcd.iter().map(tag).collect();
+    format!("images/etcd.sh {}", versions.join(" "))
+}
+
+/// True for a fault that needs something between members and their disks.
+fn needs_supervisor(fault: &Fault) -> bool {
+    matches!(fault, Fault::LosePower { .. } | Fault::FailDisk { .. })
 }
 
 #[cfg(test)]
 mod tests {
+    use etcd_history::check::AutoCompaction;
+
     use super::*;
     use crate::scenario::{Event, Load};
 
@@ -173,7 +189,7 @@ mod tests {
             let expectations = plan(scenario.name).expectations();
             assert!(!expectations.kubernetes, "{}", scenario.name);
             assert!(expectations.gaps.is_empty(), "{}", scenario.name);
-            let faults = scenario.all_faults().len();
+            let faults = scenario.all_faults().len() * scenario.rounds() as usize;
             assert_eq!(expectations.faults as usize, faults, "{}", scenario.name);
             assert_eq!(expectations.members, 3, "{}", scenario.name);
         }
@@ -211,6 +227,20 @@ mod tests {
     }
 
     #[test]
+    fn what_etcd_is_set_to_compact_by_itself_is_expected_of_it() {
+        let mut plan = plan("bare::leader_killed");
+        assert_eq!(plan.expectations().auto_compaction, None);
+        let Act::Faults(trial) = &mut plan.plan.scenario.act else {
+            panic!("it has faults");
+        };
+        trial.settings.push(("auto-compaction-retention", "5s"));
+        let keeps = AutoCompaction::Periodic {
+            retention_ms: 5_000,
+        };
+        assert_eq!(plan.expectations().auto_compaction, Some(keeps));
+    }
+
+    #[test]
     fn a_follower_that_is_cut_off_moves_no_leadership() {
         let terms = |name| plan(name).expectations().terms_per_round;
         assert_eq!(terms("bare::follower_cut_off"), Some(0));
@@ -238,6 +268,22 @@ mod tests {
         let command = plan.layout("7").command("bare-7-0");
         assert!(command.contains(&"--unsafe-no-fsync=true".to_owned()));
         assert!(plan.replay().contains("--version v3.6.1+unsafe-no-fsync"));
+    }
+
+    #[test]
+    fn a_scenario_with_failpoints_chooses_the_build_of_the_version_that_is_asked_for() {
+        let mut plan = plan("bare::leader_panics_in_save");
+        assert!(plan.layout("7").has_failpoints());
+        plan.version = "v3.6.1+unsafe-no-fsync".to_owned();
+        assert_eq!(plan.image(), "etcd-harness/etcd:v3.6.1-gofail");
+        let build = "--version v3.6.1-gofail+unsafe-no-fsync --seed 7";
+        assert!(plan.replay().ends_with(build), "{}", plan.replay());
+        let command = plan.layout("7").command("bare-7-0");
+        assert!(command.contains(&"--unsafe-no-fsync=true".to_owned()));
+        let named = |version| BarePlan::named("bare::all_killed", None, version, 7);
+        let plain = named("v3.6.1-gofail").expect("a plan");
+        assert_eq!(plain.image(), "etcd-harness/etcd:v3.6.1-gofail");
+        assert!(!plain.layout("7").has_failpoints());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::faults::{
     AnyRunning, Evidence, Fault, FaultError, Healing, Injected, Running, Unsynced,
 };
 
-/// So long a supervisor waits for a sync, which every write of a client causes.
+/// So long a supervisor waits for a sync, which every write of a client causes: the last second of who syncs nothing.
 const WAIT_MS: u64 = 1000;
 /// So long it holds the first one: less than an election takes to begin.
 const HOLD_MS: u64 = 100;
@@ -36,6 +36,23 @@ pub(super) async fn lose(
     fault: &Fault,
     (members, lost, seed): (&[String], Unsynced, u64),
 ) -> Result<Loss, FaultError> {
+    match switch_off(cluster, fault, (members, lost, seed)).await {
+        Ok(reports) => Ok(loss(members, &reports)),
+        Err(error) => {
+            // The error of the injection is the one to report; the run removes the containers in any case.
+            let _ = cluster.kill(members).await;
+            let starts = members.iter().map(|member| cluster.start(member));
+            let _ = join_all(starts).await;
+            Err(error)
+        }
+    }
+}
+
+async fn switch_off(
+    cluster: &BareCluster,
+    fault: &Fault,
+    (members, lost, seed): (&[String], Unsynced, u64),
+) -> Result<Vec<Report>, FaultError> {
     let order = |number: u64| Order::LosePower {
         kept: match lost {
             Unsynced::All | Unsynced::LastSecond => Kept::Nothing,
@@ -47,22 +64,25 @@ pub(super) async fn lose(
         wait_ms: WAIT_MS,
         hold_ms: HOLD_MS,
     };
+    if lost == Unsynced::LastSecond {
+        // A member that kept what the others have lost would not follow the leader that they elect without it.
+        each(cluster, fault, members, |_| Order::StandStill).await?;
+    }
+    each(cluster, fault, members, order).await
+}
+
+/// Gives each of these members its order, at once. To the end, also when one fails: the others have obeyed then.
+async fn each(
+    cluster: &BareCluster,
+    fault: &Fault,
+    members: &[String],
+    order: impl Fn(u64) -> Order,
+) -> Result<Vec<Report>, FaultError> {
     let orders = members.iter().zip(0..).map(|(member, number)| {
         let order = order(number);
         async move { cluster.order(fault, (member.as_str(), order)).await }
     });
-    // To the end, also when one fails: the others are off then.
-    let reports: Result<Vec<Report>, FaultError> = join_all(orders).await.into_iter().collect();
-    match reports {
-        Ok(reports) => Ok(loss(members, &reports)),
-        Err(error) => {
-            // The error of the injection is the one to report; the run removes the containers in any case.
-            let _ = cluster.kill(members).await;
-            let starts = members.iter().map(|member| cluster.start(member));
-            let _ = join_all(starts).await;
-            Err(error)
-        }
-    }
+    join_all(orders).await.into_iter().collect()
 }
 
 fn loss(members: &[String], reports: &[Report]) -> Loss {

@@ -22,13 +22,44 @@ use crate::scenario::merge::merge;
 use crate::scenario::notes::figure;
 use crate::scenario::outcome::{Found, cut_short};
 use crate::scenario::run_log::RunLog;
-use crate::scenario::runner::{ended, judge, phases, save_plan, tell};
+use crate::scenario::runner::{ended, joined, phases, save_and_judge, save_plan, tell};
 use crate::scenario::{Event, Trial, TrialResult};
 use crate::timeouts;
 use crate::wait::{Poll, pause, wait_until};
 
 /// Time under load between two rounds.
 const BETWEEN_ROUNDS: Duration = Duration::from_secs(1);
+
+/// Rounds of a hunt without their faults, one after the other, that end it: another run begins with new members.
+const FUTILE: u32 = 5;
+
+/// How a round ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Round {
+    /// Its faults came, and all members are back.
+    Done,
+    /// A fault did not come.
+    Futile,
+    /// A member did not come back.
+    Lost,
+}
+
+/// Whether a hunt continues after its rounds: it does after one whose fault did not come, which has not looked. Pure.
+#[derive(Debug, Default)]
+struct Endurance {
+    futile: u32,
+}
+
+impl Endurance {
+    fn goes_on(&mut self, ended: Round) -> bool {
+        self.futile = match ended {
+            Round::Done => 0,
+            Round::Futile => self.futile + 1,
+            Round::Lost => return false,
+        };
+        self.futile < FUTILE
+    }
+}
 
 /// Runs a plan.
 ///
@@ -45,7 +76,7 @@ pub async fn run(lab: &BareLab, plan: &BarePlan) -> Result<TrialResult, BareErro
 
 async fn run_in(lab: &BareLab, plan: &BarePlan) -> Result<TrialResult, BareError> {
     let started = Timestamp::now();
-    lab.find_images(&plan.image()).await?;
+    lab.find_images(&[plan.image()]).await?;
     let whole = &plan.plan;
     let dir = RunDir::create(&lab.runs, started, &whole.trial(), whole.seed)?;
     let replay = plan.replay();
@@ -54,10 +85,14 @@ async fn run_in(lab: &BareLab, plan: &BarePlan) -> Result<TrialResult, BareError
     lab.live
         .say(format!("seed {}; again: {replay}", whole.seed));
     save_plan(&dir, (whole, &replay), started, None)?;
-    for run in leftovers::remove_orphaned(&lab.docker).await? {
-        lab.live.say(format!(
-            "removed run {run}, which a process that died had left"
-        ));
+    match leftovers::remove_orphaned(&lab.docker).await {
+        Ok(runs) => runs.iter().for_each(|run| {
+            lab.live.say(format!(
+                "removed run {run}, which a process that died had left"
+            ));
+        }),
+        // It is another run's: this one has names and a network of its own.
+        Err(error) => lab.live.say(format!("left of another run: {error}")),
     }
 
     let name = format!("{:08x}", rand::random::<u32>());
@@ -84,25 +119,14 @@ async fn conclude(
     lab: &BareLab,
     plan: &BarePlan,
     (started, dir): (Timestamp, RunDir),
-    (mut found, acted_s): (Found, f64),
+    (found, acted_s): (Found, f64),
 ) -> Result<TrialResult, BareError> {
     let mut seconds = phases(&found.history);
     let before: f64 = seconds.values().sum();
     seconds.insert("fetch, remove".to_owned(), (acted_s - before).max(0.0));
     let begin = lab.live.seconds();
-    let (into, of) = (dir.clone(), plan.clone());
-    let judged = tokio::task::spawn_blocking(move || {
-        into.write_history(&found.history)?;
-        let expectations = found.expectations.as_ref();
-        save_plan(&into, (&of.plan, &of.replay()), started, expectations)?;
-        judge(&mut found);
-        into.write_reports(&found.history, &found.verdicts)?;
-        Ok::<_, BareError>(found)
-    });
-    let found = match judged.await {
-        Ok(found) => found?,
-        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
-    };
+    let wanted = (plan.plan.clone(), plan.replay());
+    let found = joined(save_and_judge(&dir, wanted, started, found).await)?;
     seconds.insert("save, judge".to_owned(), lab.live.seconds() - begin);
     let ended = ended(&lab.live, &plan.plan, &found, seconds, &dir);
     tell(&lab.live, &ended);
@@ -159,7 +183,7 @@ impl<'a> BareRun<'a> {
         let client = match Box::pin(self.make_ready(trial)).await {
             Ok(client) => client,
             Err(error) => {
-                self.log.judge("set_up", Err::<(), _>(&error));
+                self.log.judge_set_up(&error);
                 return self.found(History::default());
             }
         };
@@ -168,7 +192,7 @@ impl<'a> BareRun<'a> {
         let shown = match plan.hunt {
             Some(hunt) => Box::pin(self.hunt(trial, hunt, &client)).await,
             None => {
-                self.rounds(trial).await;
+                self.rounds(trial, &client).await;
                 false
             }
         };
@@ -179,37 +203,54 @@ impl<'a> BareRun<'a> {
         self.found(history)
     }
 
-    async fn rounds(&mut self, trial: &Trial) {
+    /// All rounds, and after each what the client has found wrong so far.
+    async fn rounds(&mut self, trial: &Trial, client: &BareClient<'_>) {
+        let mut said = None;
         for round in 0..trial.rounds {
             if round > 0 {
                 self.rest(BETWEEN_ROUNDS).await;
             }
-            if self.lab.interrupt.is_asked() || !Box::pin(self.round(trial, round)).await {
+            let goes_on = !self.lab.interrupt.is_asked()
+                && Box::pin(self.round(trial, round)).await == Round::Done;
+            if said.is_none() {
+                said = client.said().await;
+                said.iter().for_each(|said| self.lab.live.say(said.clone()));
+            }
+            if !goes_on {
                 break;
             }
         }
     }
 
-    /// Rounds until a check shows the bug or the time is over; true when it was shown.
+    /// Rounds until a check shows the bug, the time is over, or members do not come back; true when it was shown. That
+    /// a member stays away does not hide what the others show.
     async fn hunt(&mut self, trial: &Trial, hunt: Hunt, client: &BareClient<'_>) -> bool {
         let begin = Instant::now();
+        let mut endurance = Endurance::default();
         for round in 0.. {
-            let left = hunt.budget.saturating_sub(begin.elapsed());
+            let left = hunt.limit.saturating_sub(begin.elapsed());
             if left.is_zero() || self.lab.interrupt.is_asked() {
                 break;
             }
-            if trial.faults.is_empty() {
+            let ended = if trial.faults.is_empty() {
                 self.rest(trial.lasts.min(left)).await;
-            } else if !Box::pin(self.round(trial, round)).await {
-                break;
-            }
+                Round::Done
+            } else {
+                Box::pin(self.round(trial, round)).await
+            };
             let shown = self.shows(hunt, client).await;
-            self.log.judge("history", shown.as_ref().map(drop));
+            self.log.need("history", shown.as_ref().map(drop));
             if shown.unwrap_or_default() {
                 self.lab
                     .live
                     .say(format!("{} is shown", bugs::title(hunt.bug)));
                 return true;
+            }
+            if !endurance.goes_on(ended) {
+                break;
+            }
+            if ended == Round::Futile {
+                self.rest(BETWEEN_ROUNDS).await;
             }
         }
         false
@@ -233,7 +274,9 @@ impl<'a> BareRun<'a> {
         let begin = lab.live.seconds();
         cluster.make_networks().await?;
         let image = self.plan.image();
-        let load = (self.plan.plan.seed, trial.load);
+        // A hunt looks for its bug itself, with the bug's own checks.
+        let judged = self.plan.hunt.is_none() && trial.judged_live();
+        let load = (self.plan.plan.seed, trial.load, judged);
         let members = async {
             cluster.make_proxy(&lab.client_image, load.0).await?;
             cluster.start_members(&image, &lab.client_image).await?;
@@ -252,18 +295,18 @@ impl<'a> BareRun<'a> {
         ));
         self.log.verdicts.push(figure("created", "ready_s", took));
         let client = client?;
-        self.log.offset = client.start().await?;
+        self.log.started(client.start().await?);
         Ok(client)
     }
 
-    /// The faults once; false when one did not come, or the members did not recover.
-    async fn round(&mut self, trial: &Trial, round: u32) -> bool {
+    /// The faults once.
+    async fn round(&mut self, trial: &Trial, round: u32) -> Round {
         let before = if trial.waits_for_events() {
             match self.cluster.moment(trial.counts_snapshots()).await {
                 Ok(before) => before,
                 Err(error) => {
                     self.log.doubt("faults", error);
-                    return false;
+                    return Round::Futile;
                 }
             }
         } else {
@@ -286,7 +329,11 @@ impl<'a> BareRun<'a> {
             self.await_event(Event::SnapshotSent, &before, timeouts::BARE_WHOLE)
                 .await;
         }
-        whole && came
+        match (whole, came) {
+            (false, _) => Round::Lost,
+            (true, false) => Round::Futile,
+            (true, true) => Round::Done,
+        }
     }
 
     /// Injects the faults, each when what it waits for is seen; false when one did not come.
@@ -365,21 +412,14 @@ impl<'a> BareRun<'a> {
     /// not waited for.
     async fn finish(&mut self, client: &BareClient<'_>, shown: bool) -> History {
         let stopped = client.stop().await;
-        self.log.judge("stop", stopped.as_ref());
+        self.log.need("stop", stopped.as_ref());
+        self.log.stopped(stopped.ok());
         if !shown && !self.lab.interrupt.is_asked() {
             let summary = client.finish().await;
-            self.log.judge("final", summary.as_ref().map(drop));
-            if let Ok(summary) = summary {
-                self.lab.live.say(format!("final: {summary}"));
-                let unread = summary["unread"].as_array();
-                if unread.is_none_or(|unread| !unread.is_empty()) {
-                    let unread = format!("not every member could be read at the end: {summary}");
-                    self.log.violation("final", unread);
-                }
-            }
+            self.log.judge_final(summary.as_ref());
         }
         let history = client.history().await;
-        self.log.judge("history", history.as_ref().map(drop));
+        self.log.need("history", history.as_ref().map(drop));
         let machine = self.machine.take();
         let seen = machine
             .into_iter()
@@ -400,5 +440,27 @@ impl<'a> BareRun<'a> {
     /// Lets time pass, unless the run is to end.
     async fn rest(&self, duration: Duration) {
         let _ = self.lab.interrupt.or(pause(duration)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_that_does_not_come_ends_no_hunt_and_members_that_stay_away_do() {
+        let mut endurance = Endurance::default();
+        let mut after = |ended: &[Round]| {
+            let ended = ended.iter();
+            ended
+                .map(|ended| endurance.goes_on(*ended))
+                .collect::<Vec<_>>()
+        };
+        let futile = [Round::Futile; FUTILE as usize - 1];
+        assert!(after(&futile).iter().all(|goes_on| *goes_on));
+        assert_eq!(after(&[Round::Done]), [true], "one that came");
+        assert!(after(&futile).iter().all(|goes_on| *goes_on));
+        assert_eq!(after(&[Round::Futile]), [false], "nothing comes any more");
+        assert_eq!(after(&[Round::Done, Round::Lost]), [true, false]);
     }
 }

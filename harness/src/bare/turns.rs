@@ -9,8 +9,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::bare::BareError;
-use crate::bare::cluster::BareCluster;
-use crate::bare::effect::until_shown;
+use crate::bare::cluster::{BareCluster, Seen};
+use crate::bare::effect::{left, until_shown};
 use crate::bare::health::Health;
 use crate::faults::{Evidence, Fault, FaultError, Healing, Injected, Member, Running, Target};
 use crate::timeouts;
@@ -155,13 +155,7 @@ impl Running for Turns {
     }
 
     async fn residue(&self) -> Result<Option<String>, FaultError> {
-        for member in &self.members {
-            let seen = self.cluster.seen(member).await;
-            let seen = seen.map_err(|error| FaultError::find(member.as_str(), error))?;
-            if !seen.running || seen.paused {
-                return Ok(Some(format!("{member}: {seen:?}")));
-            }
-        }
-        Ok(None)
+        let runs = |seen: &Seen| seen.running && !seen.paused;
+        left(&self.cluster, &self.members, runs).await
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use clap::ValueEnum as _;
 use etcd_history::record::Route;
 use etcd_operator_api::settings;
 
@@ -46,6 +47,12 @@ impl Kind {
             Self::CutAll => "partition::leader_cut_off_from_everybody",
             Self::Elect => "failover::election_on_demand",
         }
+    }
+
+    /// The kind that has this scenario.
+    pub(crate) fn of(scenario: &str) -> Option<Self> {
+        let mut all = Self::value_variants().iter().copied();
+        all.find(|kind| kind.scenario() == scenario)
     }
 
     /// The word for it.
@@ -150,8 +157,6 @@ impl FastElection {
 
 #[cfg(test)]
 mod tests {
-    use clap::ValueEnum as _;
-
     use super::*;
 
     #[test]

@@ -32,6 +32,14 @@ pub(crate) struct Point {
     pub starved: Vec<Starved>,
 }
 
+impl Point {
+    /// True when all of it was measured.
+    pub(crate) fn is_whole(&self) -> bool {
+        let frozen = &self.frozen;
+        frozen.unusable == 0 && !frozen.failovers.is_empty() && !self.starved.is_empty()
+    }
+}
+
 /// Measures a run with one fault; `None` when it had no effect, was not healed, or no member told its term.
 pub(crate) fn starved(history: &History) -> Option<Starved> {
     let step = |wanted: FaultStep| {
@@ -86,7 +94,7 @@ pub(crate) fn text(points: &[Point]) -> String {
 fn row(point: &Point) -> Vec<String> {
     let gap = point.frozen.gap_ms.get(&Route::ServiceFresh);
     let number = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.0}"));
-    let seconds: f64 = point.starved.iter().map(|run| run.seconds).sum();
+    let seconds = point.starved.iter().fold(0.0, |all, run| all + run.seconds);
     let elections: u64 = point.starved.iter().map(|run| run.elections).sum();
     // Counts of elections are small.
     #[expect(clippy::cast_precision_loss, reason = "a count of elections")]
@@ -166,6 +174,7 @@ mod tests {
             frozen: FailoverReport::of("frozen", 3, vec![], &[]),
             starved: vec![found, found],
         };
+        assert!(!point.is_whole(), "nothing was frozen");
         let text = text(&[point]);
         let line = text.lines().last().expect("a line");
         let cells: Vec<&str> = line.split_whitespace().collect();

@@ -40,13 +40,16 @@ pub(crate) struct ThroughputReport {
 }
 
 impl ThroughputReport {
-    /// The share of the first cluster's rate that another one has, turn by turn: their medians.
+    /// The share of the first cluster's rate that another one has, turn by turn: their medians. Turns in which a client
+    /// failed, in either of the two, are left out: it wrote nothing from then on.
     fn shares(&self) -> BTreeMap<&str, f64> {
         let Some(((_, first), others)) = self.clusters.split_first() else {
             return BTreeMap::new();
         };
         let share = |(name, turns): &'_ (String, Vec<Turn>)| {
             let pairs = turns.iter().zip(first);
+            let whole = |turn: &Turn| turn.failed == 0;
+            let pairs = pairs.filter(|(turn, first)| whole(turn) && whole(first));
             let pairs = pairs.filter(|(_, first)| first.writes_s > 0.0);
             let shares = pairs.map(|(turn, first)| turn.writes_s / first.writes_s);
             Summary::of(shares).map(|summary| (name.clone(), summary.median))
@@ -56,6 +59,12 @@ impl ThroughputReport {
         names
             .filter_map(|name| Some((name, *found.get(name)?)))
             .collect()
+    }
+
+    /// Turns in which a client failed.
+    pub(crate) fn broken(&self) -> usize {
+        let turns = self.clusters.iter().flat_map(|(_, turns)| turns);
+        turns.filter(|turn| turn.failed > 0).count()
     }
 
     /// Those that lose more than they may, in words; `None` when nothing can be compared.

@@ -2,20 +2,26 @@
 //! far as a test needs it. A node of the control plane answers for them on the nodes' network, and kube-proxy there
 //! takes what arrives for its own.
 //!
-//! They are given for as long as [`Addresses`] lives. What an earlier process left on the node goes with the first
-//! look.
+//! They are given for as long as [`Addresses`] lives, to Services that have none: one that shows an address of another
+//! implementation is left alone. What an earlier process left on the node goes with the first look, and is found by
+//! `harness doctor --residue` before.
+
+mod script;
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use bollard::models::ContainerInspectResponse;
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{LoadBalancerIngress, Service};
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::json;
 use sha2::{Digest, Sha256};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+pub(crate) use self::script::LABEL;
+use self::script::{answer, take_back};
 use crate::cluster::{Cluster, ClusterError, NodeShell};
 use crate::timeouts;
 use crate::wait::pause;
@@ -93,18 +99,41 @@ fn pool(network: &Network, cluster: &str) -> Vec<Ipv4Addr> {
         .collect()
 }
 
-/// A Service that wants an address, and those that it has.
+/// Which Services are served.
 #[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// All.
+    Everywhere,
+    /// Those in these namespaces.
+    Namespaces(BTreeSet<String>),
+}
+
+impl Scope {
+    /// One namespace.
+    pub(crate) fn namespace(name: &str) -> Self {
+        Self::Namespaces([name.to_owned()].into())
+    }
+
+    fn has(&self, namespace: &str) -> bool {
+        match self {
+            Self::Everywhere => true,
+            Self::Namespaces(names) => names.contains(namespace),
+        }
+    }
+}
+
+/// A Service that is ours to serve, and the addresses that it shows.
+#[derive(Clone, Debug, PartialEq)]
 struct Wish {
     namespace: String,
     name: String,
-    has: Vec<Ipv4Addr>,
+    shows: Vec<LoadBalancerIngress>,
 }
 
 impl Wish {
     /// Nothing for a Service of another kind, for one that another implementation serves, and for one that wants to be
     /// served on the nodes of its pods: this node has none of them.
-    fn of(service: &Service) -> Option<Self> {
+    fn of(service: &Service, scope: &Scope) -> Option<Self> {
         let spec = service.spec.as_ref()?;
         let ours = spec.type_.as_deref() == Some("LoadBalancer")
             && spec.load_balancer_class.is_none()
@@ -112,116 +141,164 @@ impl Wish {
         if !ours || service.metadata.deletion_timestamp.is_some() {
             return None;
         }
-        let balancer = service
-            .status
-            .as_ref()
-            .and_then(|s| s.load_balancer.as_ref());
-        let given = balancer.and_then(|balancer| balancer.ingress.as_deref());
-        let given = given.unwrap_or_default().iter();
-        Some(Self {
-            namespace: service.metadata.namespace.clone()?,
+        let namespace = service.metadata.namespace.clone()?;
+        scope.has(&namespace).then_some(Self {
+            namespace,
             name: service.metadata.name.clone()?,
-            has: given
-                .filter_map(|at| at.ip.as_ref()?.parse().ok())
-                .collect(),
+            shows: ingress(service).to_vec(),
         })
     }
 }
 
-/// Which of those that want one get which address, and all that are in use then. A Service keeps what it has of the
-/// pool.
-fn give<'a>(
-    wanting: &'a [Wish],
-    pool: &[Ipv4Addr],
-) -> (Vec<(&'a Wish, Ipv4Addr)>, BTreeSet<Ipv4Addr>) {
-    let ours = |wish: &Wish| wish.has.iter().copied().find(|has| pool.contains(has));
-    let mut used: BTreeSet<Ipv4Addr> = wanting.iter().filter_map(ours).collect();
-    let mut given = Vec::new();
-    for wish in wanting.iter().filter(|wish| ours(wish).is_none()) {
-        if let Some(free) = pool.iter().find(|address| !used.contains(*address)) {
-            used.insert(*free);
-            given.push((wish, *free));
+fn ingress(service: &Service) -> &[LoadBalancerIngress] {
+    let status = service.status.as_ref();
+    let balancer = status.and_then(|status| status.load_balancer.as_ref());
+    let ingress = balancer.and_then(|balancer| balancer.ingress.as_deref());
+    ingress.unwrap_or_default()
+}
+
+fn ips(ingress: &[LoadBalancerIngress]) -> impl Iterator<Item = Ipv4Addr> {
+    let ips = ingress.iter().filter_map(|at| at.ip.as_ref());
+    ips.filter_map(|ip| ip.parse().ok())
+}
+
+/// All Services.
+async fn list(kube: &Client) -> Result<Vec<Service>, String> {
+    let services: Api<Service> = Api::all(kube.clone());
+    let all = ListParams::default();
+    let listed = tokio::time::timeout(timeouts::API_CALL, services.list(&all)).await;
+    let listed = listed.map_err(|_| "the API server gives no list of services in time")?;
+    Ok(listed.map_err(|error| error.to_string())?.items)
+}
+
+/// The addresses that Services show, ours and those of others, but for Services in namespaces that are to go.
+///
+/// # Errors
+/// When the API server refuses or does not answer.
+pub(crate) async fn shown(kube: &Client, but: &[String]) -> Result<BTreeSet<Ipv4Addr>, String> {
+    Ok(shown_by(&list(kube).await?, but))
+}
+
+fn shown_by(services: &[Service], but: &[String]) -> BTreeSet<Ipv4Addr> {
+    let stays = |one: &&Service| {
+        let namespace = one.metadata.namespace.as_ref();
+        namespace.is_none_or(|namespace| !but.contains(namespace))
+    };
+    let stay = services.iter().filter(stays);
+    stay.flat_map(|one| ips(ingress(one))).collect()
+}
+
+/// What is done after a look.
+#[derive(Debug, PartialEq)]
+struct Gifts<'a> {
+    /// Who gets which address.
+    new: Vec<(&'a Wish, Ipv4Addr)>,
+    /// What the node answers for.
+    on: BTreeSet<Ipv4Addr>,
+    /// All of the pool that some Service shows then.
+    taken: BTreeSet<Ipv4Addr>,
+}
+
+/// Which of those that have no address get which, where `taken` is what all Services show. A Service keeps what it has
+/// of the pool, and what it has from elsewhere.
+fn give<'a>(wanting: &'a [Wish], pool: &[Ipv4Addr], taken: &BTreeSet<Ipv4Addr>) -> Gifts<'a> {
+    let of_pool = |address: &Ipv4Addr| pool.contains(address);
+    let mut taken: BTreeSet<Ipv4Addr> = taken.iter().copied().filter(of_pool).collect();
+    let mut on: BTreeSet<Ipv4Addr> = wanting
+        .iter()
+        .flat_map(|wish| ips(&wish.shows))
+        .filter(of_pool)
+        .collect();
+    let mut new = Vec::new();
+    for wish in wanting.iter().filter(|wish| wish.shows.is_empty()) {
+        if let Some(free) = pool.iter().find(|address| !taken.contains(*address)) {
+            taken.insert(*free);
+            on.insert(*free);
+            new.push((wish, *free));
         }
     }
-    (given, used)
+    Gifts { new, on, taken }
 }
 
-/// Makes the node answer for these addresses and no others of ours. A label of the address marks ours.
-fn script(node: Ipv4Addr, used: &BTreeSet<Ipv4Addr>) -> String {
-    let used: Vec<String> = used.iter().map(|address| format!("{address}/32")).collect();
-    let used = used.join(" ");
-    format!(
-        "set -e\n\
-         d=$(ip -o -4 addr show to {node}/32 | awk '{{print $2; exit}}'); [ -n \"$d\" ]\n\
-         for a in $(ip -o -4 addr show dev $d label $d:lb | awk '{{print $4}}'); do\n\
-         case \" {used} \" in *\" $a \"*|*\" $a/32 \"*) ;; *) ip addr del $a dev $d ;; esac\ndone\n\
-         for a in {used}; do ip addr replace $a dev $d label $d:lb; done\n"
-    )
-}
-
-/// Services of type LoadBalancer get addresses while this lives.
+/// Services of type LoadBalancer get addresses while this lives. When it is dropped they are taken back in the
+/// background; [`Self::end`] waits for that.
 #[derive(Debug)]
 pub(crate) struct Addresses {
-    task: JoinHandle<()>,
-    shell: NodeShell,
-    node: Ipv4Addr,
+    /// Stops the task when it is dropped.
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<Result<(), ClusterError>>,
 }
 
 impl Addresses {
-    /// Begins to give addresses; `tell` is told which, and what goes wrong.
+    /// Begins to give addresses to Services of this scope that have none; `tell` is told which, and what goes wrong.
     ///
     /// # Errors
     /// As [`Network::of`].
     pub(crate) async fn serve(
         cluster: &Cluster,
+        scope: Scope,
         tell: impl Fn(String) + Send + 'static,
     ) -> Result<Self, ClusterError> {
         let network = Network::of(cluster).await?;
-        let shell = cluster.shell(&node_of(cluster)?)?;
-        let mut giver = Giver {
+        let giver = Giver {
             kube: cluster.kube.clone(),
-            shell: shell.clone(),
+            shell: cluster.shell(&node_of(cluster)?)?,
+            scope,
             node: network.node,
             pool: pool(&network, &cluster.name),
-            on: BTreeSet::new(),
+            last: None,
+            ours: BTreeSet::new(),
             looks: 0,
         };
-        let task = tokio::spawn(async move {
-            let mut trouble = String::new();
-            loop {
-                match giver.look().await {
-                    Ok(given) => given.into_iter().for_each(&tell),
-                    Err(error) if error != trouble => {
-                        tell(format!("no address is given: {error}"));
-                        trouble = error;
-                    }
-                    Err(_) => {}
-                }
-                pause(timeouts::POLL_NODES).await;
-            }
-        });
-        Ok(Self {
-            task,
-            shell,
-            node: network.node,
-        })
+        let (stop, stopped) = oneshot::channel();
+        let task = tokio::spawn(serving(giver, stopped, tell));
+        Ok(Self { stop, task })
     }
 
-    /// Takes all addresses from the node.
+    /// Takes what was given from the node, once a look that is under way has ended: it may be about to add some.
     ///
     /// # Errors
     /// When the node does not release them.
     pub(crate) async fn end(self) -> Result<(), ClusterError> {
-        let script = script(self.node, &BTreeSet::new());
-        self.task.abort();
-        self.shell.check("take addresses back", &script).await?;
-        Ok(())
+        drop(self.stop);
+        match self.task.await {
+            Ok(taken) => taken,
+            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+        }
     }
 }
 
-impl Drop for Addresses {
-    fn drop(&mut self) {
-        self.task.abort();
+/// What looks, and takes back at the end.
+trait Serve: Send {
+    /// Looks once, and tells what was given.
+    fn look(&mut self) -> impl Future<Output = Result<Vec<String>, String>> + Send;
+
+    /// Takes back what was given.
+    fn take_back(&mut self) -> impl Future<Output = Result<(), ClusterError>> + Send;
+}
+
+/// Looks again and again until it is stopped, never in the middle of a look; then takes back.
+async fn serving(
+    mut giver: impl Serve,
+    mut stopped: oneshot::Receiver<()>,
+    tell: impl Fn(String) + Send,
+) -> Result<(), ClusterError> {
+    let mut trouble = String::new();
+    loop {
+        match giver.look().await {
+            Ok(given) => given.into_iter().for_each(&tell),
+            Err(error) if error != trouble => {
+                tell(format!("no address is given: {error}"));
+                trouble = error;
+            }
+            Err(_) => {}
+        }
+        tokio::select! {
+            biased;
+            // Whether it was told or dropped.
+            _ = &mut stopped => return giver.take_back().await,
+            () = pause(timeouts::POLL_NODES) => {}
+        }
     }
 }
 
@@ -229,52 +306,71 @@ impl Drop for Addresses {
 struct Giver {
     kube: Client,
     shell: NodeShell,
+    scope: Scope,
     node: Ipv4Addr,
     pool: Vec<Ipv4Addr>,
-    on: BTreeSet<Ipv4Addr>,
+    /// What the node was told last, once it has done so.
+    last: Option<String>,
+    /// All that the node was ever told to answer for.
+    ours: BTreeSet<Ipv4Addr>,
     looks: u32,
 }
 
-impl Giver {
-    /// Looks once, and tells what was given. The node answers before the Service shows the address.
+impl Serve for Giver {
+    /// The node answers before the Service shows the address.
     async fn look(&mut self) -> Result<Vec<String>, String> {
-        let services: Api<Service> = Api::all(self.kube.clone());
-        let all = ListParams::default();
-        let listed = tokio::time::timeout(timeouts::API_CALL, services.list(&all));
-        let listed = listed.await.map_err(|_| "the API server does not answer")?;
-        let listed = listed.map_err(|error| error.to_string())?;
-        let wanting: Vec<Wish> = listed.items.iter().filter_map(Wish::of).collect();
-        let (given, used) = give(&wanting, &self.pool);
-        if used != self.on || self.looks.is_multiple_of(AGAIN) {
-            let script = script(self.node, &used);
+        let services = list(&self.kube).await?;
+        let taken = shown_by(&services, &[]);
+        let scope = &self.scope;
+        let wanting = services.iter().filter_map(|one| Wish::of(one, scope));
+        let wanting: Vec<Wish> = wanting.collect();
+        let Gifts { new, on, taken } = give(&wanting, &self.pool, &taken);
+        let script = answer(self.node, &on, &taken);
+        if self.last.as_ref() != Some(&script) || self.looks.is_multiple_of(AGAIN) {
+            // Before it is run: one that is given up may still run.
+            self.ours.extend(&on);
             let done = self.shell.check("add addresses", &script).await;
             done.map_err(|error| error.to_string())?;
-            self.on = used;
+            self.last = Some(script);
         }
         self.looks = self.looks.wrapping_add(1);
         let mut told = Vec::new();
-        for (wish, address) in given {
-            let of: Api<Service> = Api::namespaced(self.kube.clone(), &wish.namespace);
-            let ingress = json!([{ "ip": address.to_string(), "ipMode": "VIP" }]);
-            let status = json!({ "status": { "loadBalancer": { "ingress": ingress } } });
-            let patched = of
-                .patch_status(&wish.name, &PatchParams::default(), &Patch::Merge(status))
-                .await;
-            match patched {
-                Ok(_) => told.push(format!("{address} is {}/{}", wish.namespace, wish.name)),
-                // Gone since it was listed.
-                Err(kube::Error::Api(status)) if status.code == 404 => {}
-                Err(error) => return Err(error.to_string()),
-            }
+        for (wish, address) in new {
+            told.extend(self.show(wish, address).await?);
         }
         Ok(told)
+    }
+
+    async fn take_back(&mut self) -> Result<(), ClusterError> {
+        let script = take_back(self.node, &self.ours);
+        self.shell.check("take addresses back", &script).await?;
+        Ok(())
+    }
+}
+
+impl Giver {
+    /// The Service shows its address. Nothing of one that is gone since it was listed.
+    async fn show(&self, wish: &Wish, address: Ipv4Addr) -> Result<Option<String>, String> {
+        let of: Api<Service> = Api::namespaced(self.kube.clone(), &wish.namespace);
+        let ingress = json!([{ "ip": address.to_string(), "ipMode": "VIP" }]);
+        let status = json!({ "status": { "loadBalancer": { "ingress": ingress } } });
+        let patched = of
+            .patch_status(&wish.name, &PatchParams::default(), &Patch::Merge(status))
+            .await;
+        match patched {
+            Ok(_) => Ok(Some(format!(
+                "{address} is {}/{}",
+                wish.namespace, wish.name
+            ))),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+            Err(error) => Err(error.to_string()),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::assert_is_shell;
 
     fn network(node: &str, prefix: u32) -> Network {
         Network {
@@ -285,14 +381,24 @@ mod tests {
     }
 
     fn wish(name: &str, has: &[&str]) -> Wish {
+        let shows = has.iter().map(|ip| LoadBalancerIngress {
+            ip: Some((*ip).to_owned()),
+            ..LoadBalancerIngress::default()
+        });
         Wish {
             namespace: "n".to_owned(),
             name: name.to_owned(),
-            has: has
-                .iter()
-                .map(|ip| ip.parse().expect("an address"))
-                .collect(),
+            shows: shows.collect(),
         }
+    }
+
+    fn service(namespace: &str, spec: &serde_json::Value, ingress: &serde_json::Value) -> Service {
+        let object = json!({
+            "metadata": { "name": "s", "namespace": namespace },
+            "spec": spec,
+            "status": { "loadBalancer": { "ingress": ingress } },
+        });
+        serde_json::from_value(object).expect("a service")
     }
 
     #[test]
@@ -327,42 +433,106 @@ mod tests {
         let wanting = [
             wish("a", &["10.0.0.1"]),
             wish("b", &[]),
-            wish("c", &["192.168.0.1"]),
+            wish("c", &[]),
             wish("d", &[]),
         ];
-        let (given, used) = give(&wanting, &pool);
-        let given: Vec<_> = given.iter().map(|(wish, at)| (&*wish.name, *at)).collect();
-        assert_eq!(
-            given,
-            [("b", pool[1]), ("c", pool[2])],
-            "none is left for d"
-        );
-        assert_eq!(used, pool.iter().copied().collect());
-        let (given, used) = give(&wanting[..1], &pool);
-        assert!(given.is_empty());
-        assert_eq!(used, BTreeSet::from([pool[0]]), "the others are free again");
+        let taken = BTreeSet::from([pool[0]]);
+        let gifts = give(&wanting, &pool, &taken);
+        let new: Vec<_> = gifts.new.iter().map(|(w, at)| (&*w.name, *at)).collect();
+        assert_eq!(new, [("b", pool[1]), ("c", pool[2])], "none is left for d");
+        assert_eq!(gifts.on, pool.iter().copied().collect());
+        let gifts = give(&wanting[..1], &pool, &taken);
+        assert!(gifts.new.is_empty());
+        assert_eq!(gifts.on, taken, "the others are free again");
+    }
+
+    #[test]
+    fn what_another_implementation_gave_is_left_alone() {
+        let pool: Vec<Ipv4Addr> = (1..4).map(|n| Ipv4Addr::new(10, 0, 0, n)).collect();
+        let balancer = json!({ "type": "LoadBalancer" });
+        let named = json!([{ "hostname": "lb.example" }]);
+        let services = [
+            service("n", &balancer, &json!([{ "ip": "192.168.0.1" }])),
+            service("n", &balancer, &named),
+            // In our pool, in a namespace that is none of ours.
+            service("other", &balancer, &json!([{ "ip": "10.0.0.1" }])),
+            service("other", &balancer, &json!([])),
+            service("n", &balancer, &json!([])),
+        ];
+        let taken = shown_by(&services, &[]);
+        let of_one = shown_by(&services, &["n".to_owned()]);
+        assert_eq!(of_one, BTreeSet::from([pool[0]]), "the other may go");
+        let scope = Scope::namespace("n");
+        let wishes = services.iter().filter_map(|one| Wish::of(one, &scope));
+        let wanting: Vec<Wish> = wishes.collect();
+        let gifts = give(&wanting, &pool, &taken);
+        assert_eq!(gifts.new, [(&wanting[2], pool[1])]);
+        assert_eq!(gifts.on, BTreeSet::from([pool[1]]));
+        assert_eq!(gifts.taken, BTreeSet::from([pool[0], pool[1]]));
     }
 
     #[test]
     fn only_load_balancers_without_a_class_or_a_place_are_served() {
-        let service = |spec: serde_json::Value| {
-            let object = json!({ "metadata": { "name": "s", "namespace": "n" }, "spec": spec });
-            Wish::of(&serde_json::from_value(object).expect("a service"))
+        let serves = |scope: &Scope, spec: serde_json::Value| {
+            Wish::of(&service("n", &spec, &json!([])), scope).is_some()
         };
-        assert!(service(json!({ "type": "LoadBalancer" })).is_some());
-        assert!(service(json!({ "type": "NodePort" })).is_none());
-        assert!(service(json!({ "type": "LoadBalancer", "loadBalancerClass": "x/y" })).is_none());
+        let all = Scope::Everywhere;
+        let balancer = json!({ "type": "LoadBalancer" });
+        assert!(serves(&all, balancer.clone()));
+        assert!(serves(&Scope::namespace("n"), balancer.clone()));
+        assert!(!serves(&Scope::namespace("m"), balancer));
+        assert!(!serves(&all, json!({ "type": "NodePort" })));
+        let of_class = json!({ "type": "LoadBalancer", "loadBalancerClass": "x/y" });
+        assert!(!serves(&all, of_class));
         let local = json!({ "type": "LoadBalancer", "externalTrafficPolicy": "Local" });
-        assert!(service(local).is_none());
+        assert!(!serves(&all, local));
     }
 
-    #[test]
-    fn the_script_is_valid_shell_with_and_without_addresses() {
-        let node = Ipv4Addr::new(172, 18, 0, 3);
-        assert_is_shell(&script(node, &BTreeSet::new()));
-        let used = BTreeSet::from([Ipv4Addr::new(172, 18, 200, 1)]);
-        let script = script(node, &used);
-        assert_is_shell(&script);
-        assert!(script.contains("172.18.200.1/32"));
+    /// A look that takes until it is let on.
+    struct Slow {
+        begun: std::sync::Arc<tokio::sync::Notify>,
+        on: std::sync::Arc<tokio::sync::Notify>,
+        did: std::sync::Arc<std::sync::Mutex<Vec<&'static str>>>,
+    }
+
+    impl Serve for Slow {
+        async fn look(&mut self) -> Result<Vec<String>, String> {
+            self.begun.notify_one();
+            self.on.notified().await;
+            self.did.lock().expect("no panic").push("look");
+            Ok(Vec::new())
+        }
+
+        async fn take_back(&mut self) -> Result<(), ClusterError> {
+            self.did.lock().expect("no panic").push("take back");
+            Ok(())
+        }
+    }
+
+    /// Whether it is ended, or dropped by a set-up that fails.
+    #[tokio::test]
+    async fn what_a_look_under_way_adds_is_taken_back_too() {
+        for ended in [true, false] {
+            let slow = Slow {
+                begun: std::sync::Arc::default(),
+                on: std::sync::Arc::default(),
+                did: std::sync::Arc::default(),
+            };
+            let (begun, on, did) = (slow.begun.clone(), slow.on.clone(), slow.did.clone());
+            let (stop, stopped) = oneshot::channel();
+            let task = tokio::spawn(serving(slow, stopped, |_| {}));
+            begun.notified().await;
+            if ended {
+                let end = tokio::spawn(Addresses { stop, task }.end());
+                tokio::task::yield_now().await;
+                on.notify_one();
+                end.await.expect("no panic").expect("taken back");
+            } else {
+                drop(stop);
+                on.notify_one();
+                task.await.expect("no panic").expect("taken back");
+            }
+            assert_eq!(*did.lock().expect("no panic"), ["look", "take back"]);
+        }
     }
 }

@@ -2,14 +2,20 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bollard::Docker;
 use k8s_openapi::api::core::v1::Node as KubeNode;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
+use tokio::time::Instant;
 
 use crate::cluster::{ClusterError, ClusterLock, LockError, NodeShell, docker};
 use crate::timeouts;
+use crate::wait::pause;
+
+/// How often a cluster that must be there is attached to.
+const ATTEMPTS: usize = 3;
 
 /// Which cluster is meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,6 +133,36 @@ impl Cluster {
         };
         cluster.nodes = cluster.list_nodes().await?;
         Ok(cluster)
+    }
+
+    /// As [`Self::attach`], asked again while the API server or Docker does not answer, for so long; tells each time
+    /// why.
+    ///
+    /// # Errors
+    /// As [`Self::attach`].
+    pub async fn attach_within(
+        choice: &Choice,
+        limit: Duration,
+        tell: impl FnMut(&ClusterError),
+    ) -> Result<Self, ClusterError> {
+        again(limit, tell, || Self::attach(choice)).await
+    }
+
+    /// As [`Self::attach`], for one that must be there with shells in its nodes: tried three times before it is not,
+    /// for a busy Docker or API server does not always answer.
+    ///
+    /// # Errors
+    /// As [`Self::attach`].
+    pub async fn attach_required(choice: &Choice) -> Result<Self, ClusterError> {
+        let mut attached = Self::attach(choice).await;
+        for _ in 1..ATTEMPTS {
+            if attached.as_ref().is_ok_and(Self::has_node_shells) {
+                break;
+            }
+            pause(timeouts::POLL_SLOW).await;
+            attached = Self::attach(choice).await;
+        }
+        attached
     }
 
     /// A cluster without nodes that the harness did not create, reached by this client.
@@ -247,6 +283,26 @@ impl Cluster {
     }
 }
 
+/// Asks until there is an answer or the limit has passed; what cannot change meanwhile is told at once.
+async fn again<T, F: Future<Output = Result<T, ClusterError>>>(
+    limit: Duration,
+    mut tell: impl FnMut(&ClusterError),
+    mut ask: impl FnMut() -> F,
+) -> Result<T, ClusterError> {
+    let begun = Instant::now();
+    loop {
+        match ask().await {
+            Err(error @ (ClusterError::CallApi { .. } | ClusterError::CallDocker { .. }))
+                if begun.elapsed() < limit =>
+            {
+                tell(&error);
+                pause(timeouts::POLL_SLOW).await;
+            }
+            told => return told,
+        }
+    }
+}
+
 /// The lock of one user of the cluster; none where this machine has no place for lock files.
 fn in_use(name: &str) -> Result<Option<Arc<ClusterLock>>, ClusterError> {
     match ClusterLock::using(name) {
@@ -299,6 +355,48 @@ fn client(mut config: Config, context: &str) -> Result<Client, ClusterError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn busy() -> ClusterError {
+        ClusterError::CallApi {
+            action: "list nodes",
+            context: "kind-x".to_owned(),
+            message: "no answer in time".to_owned(),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cluster_that_does_not_answer_is_asked_again_for_a_while() {
+        let asked = std::cell::Cell::new(0);
+        let answers = |last: u32| {
+            asked.set(asked.get() + 1);
+            std::future::ready(match asked.get() {
+                times if times < last => Err(busy()),
+                times => Ok(times),
+            })
+        };
+        let (limit, mut said) = (timeouts::EFFECT, Vec::new());
+        let told = again(limit, |error| said.push(error.to_string()), || answers(3)).await;
+        assert_eq!(told.expect("an answer"), 3);
+        assert_eq!(said, [busy().to_string(), busy().to_string()]);
+        let (begun, never) = (Instant::now(), u32::MAX);
+        let told = again(limit, |_| (), || answers(never)).await;
+        assert!(matches!(told, Err(ClusterError::CallApi { .. })));
+        assert!(begun.elapsed() >= limit);
+        asked.set(0);
+        let told = again(
+            limit,
+            |_| panic!("it is asked again"),
+            || {
+                asked.set(asked.get() + 1);
+                std::future::ready(Err::<(), _>(ClusterError::NoNodeShell {
+                    node: "a".to_owned(),
+                    reason: "it has none".to_owned(),
+                }))
+            },
+        );
+        assert!(told.await.is_err());
+        assert_eq!(asked.get(), 1, "that does not change");
+    }
 
     #[test]
     fn only_a_cluster_named_without_kubeconfig_and_context_is_ours() {

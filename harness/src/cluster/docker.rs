@@ -24,6 +24,8 @@ pub struct NodeContainer {
     pub role: String,
     /// Docker's word for its state: `running`, `paused`, `exited`, ...
     pub state: String,
+    /// Its image, as it was named when the container was made.
+    pub image: String,
 }
 
 /// Connects to the daemon that `docker` itself would use, and asks it for a sign of life.
@@ -110,7 +112,13 @@ pub async fn kind_nodes(docker: &Docker, name: &str) -> Result<Vec<NodeContainer
                 .state
                 .map(|state| state.to_string())
                 .unwrap_or_default();
-            Some(NodeContainer { name, role, state })
+            let image = container.image.unwrap_or_default();
+            Some(NodeContainer {
+                name,
+                role,
+                state,
+                image,
+            })
         })
         .collect();
     nodes.sort_by_key(|node| (node.role != "control-plane", node.name.clone()));

@@ -81,6 +81,28 @@ pub enum ClusterError {
         /// What is missing.
         message: String,
     },
+    /// The cluster's nodes are of another image than the one that is named.
+    #[error(
+        "failed to use ETCD_HARNESS_NODE_IMAGE {asked:?}: the nodes of cluster {cluster:?} are of {image:?}; delete it first \
+         (`harness down`), or choose another name by ETCD_HARNESS_CLUSTER"
+    )]
+    OtherNodeImage {
+        /// The cluster.
+        cluster: String,
+        /// What its nodes are made of.
+        image: String,
+        /// What is named.
+        asked: String,
+    },
+    /// A node image is named, and the cluster is not one that is made.
+    #[error(
+        "failed to use ETCD_HARNESS_NODE_IMAGE {asked:?}: the cluster exists, and the harness makes no nodes for it; unset the \
+         variable"
+    )]
+    NoNodesToMake {
+        /// What is named.
+        asked: String,
+    },
     /// The cluster was not made by us.
     #[error(
         "failed to {action}: context {context:?} is an existing cluster, which the harness never {done}"

@@ -8,11 +8,14 @@ use tokio::process::Command;
 use crate::cluster::creation::{self, Creation, Step};
 use crate::cluster::weight::{Weight, weigh};
 use crate::cluster::{
-    Choice, Cluster, ClusterError, ClusterLock, Progress, Repository, docker, tuning,
+    Choice, Cluster, ClusterError, ClusterLock, Progress, Repository, beside, docker, tuning,
     wait_nodes_back,
 };
 use crate::timeouts;
 use crate::wait::{Poll, wait_every};
+
+/// Variable that names a node image, which kind pulls, instead of the one of `images/versions.env`.
+const NODE_IMAGE: &str = "ETCD_HARNESS_NODE_IMAGE";
 
 /// Makes the cluster if it is not there, starts nodes that are stopped, loads images that are missing or different.
 /// For an existing cluster (`--kubeconfig`, `--context`) it only attaches. `etcd`: further versions of etcd to load.
@@ -24,7 +27,12 @@ pub(crate) async fn up(
     etcd: &[EtcdVersion],
     progress: &mut Progress,
 ) -> Result<Cluster, ClusterError> {
+    let node_image = std::env::var(NODE_IMAGE).ok();
+    let node_image = node_image.filter(|image| !image.is_empty());
     if !choice.is_own() {
+        if let Some(asked) = node_image {
+            return Err(ClusterError::NoNodesToMake { asked });
+        }
         return Cluster::attach(choice).await;
     }
     let repository = Repository::find()?;
@@ -38,7 +46,8 @@ pub(crate) async fn up(
         .await?;
     let kind = kind.last().cloned().unwrap_or_else(|| "kind".to_owned());
     let docker = docker::connect().await?;
-    make_or_start(choice, &repository, (&kind, &docker), progress).await?;
+    let tools = (kind.as_str(), &docker);
+    make_or_start(choice, &repository, tools, node_image, progress).await?;
     let cluster = progress.wait("API server", attach_patiently(choice));
     let cluster = cluster.await?;
     if let Some(node) = cluster.nodes.first() {
@@ -86,15 +95,18 @@ async fn make_or_start(
     choice: &Choice,
     repository: &Repository,
     (kind, docker): (&str, &bollard::Docker),
+    node_image: Option<String>,
     progress: &mut Progress,
 ) -> Result<(), ClusterError> {
     let creation = Creation::of(&choice.name);
     let begun = progress.wait("an earlier kind", creation.has_begun());
     let begun = begun.await?;
-    let nodes = docker::kind_nodes(docker, &choice.name).await?.len();
-    let whole = begun && nodes > 0 && is_whole(choice).await;
-    match creation::step(nodes, begun, whole) {
+    let nodes = docker::kind_nodes(docker, &choice.name).await?;
+    let whole = begun && !nodes.is_empty() && is_whole(choice).await;
+    match creation::step(nodes.len(), begun, whole) {
         Step::Start => {
+            let image = nodes.first().map(|node| node.image.as_str());
+            fits(&choice.name, image.unwrap_or_default(), node_image)?;
             creation.is_over();
             progress.phase("nodes", start(docker, &choice.name)).await?;
             export_kubeconfig(kind, &choice.name).await?;
@@ -106,16 +118,36 @@ async fn make_or_start(
                 let name = "delete what an interrupted creation left";
                 progress.phase(name, delete).await?;
             }
-            let image = progress
-                .script("node image", repository.script("node.sh", &[]))
-                .await?;
-            let image = image.last().cloned().unwrap_or_default();
+            let image = match node_image {
+                Some(image) => image,
+                None => {
+                    let made = repository.script("node.sh", &[]);
+                    let made = progress.script("node image", made).await?;
+                    made.last().cloned().unwrap_or_default()
+                }
+            };
             let create = create(kind, repository, &creation, (&choice.name, &image));
             progress.phase("create cluster", create).await?;
             creation.is_over();
         }
     }
     Ok(())
+}
+
+/// Whether nodes of this image are what was asked for: by digest where it has one, for then a tag says nothing.
+fn fits(cluster: &str, image: &str, asked: Option<String>) -> Result<(), ClusterError> {
+    let is_same = |asked: &String| match asked.split_once('@') {
+        Some((_, digest)) => image.ends_with(&format!("@{digest}")),
+        None => asked == image,
+    };
+    match asked.filter(|asked| !is_same(asked)) {
+        None => Ok(()),
+        Some(asked) => Err(ClusterError::OtherNodeImage {
+            cluster: cluster.to_owned(),
+            image: image.to_owned(),
+            asked,
+        }),
+    }
 }
 
 /// A patch release of etcd, as images are tagged with it: `v3.6.12`.
@@ -195,6 +227,10 @@ pub(crate) async fn down(choice: &Choice, progress: &mut Progress) -> Result<(),
         progress.say("Docker is not running: nothing to delete");
         return Ok(());
     };
+    // First, and where no node is left too: a timer would continue to ask for its nodes.
+    for name in beside::remove_all(&docker, &choice.name).await? {
+        progress.say(&format!("container {name} of a killed process removed"));
+    }
     let nodes = docker::kind_nodes(&docker, &choice.name).await?;
     if nodes.is_empty() {
         progress.say(&format!("cluster {:?} is not there", choice.name));
@@ -322,6 +358,23 @@ mod tests {
         assert_eq!(images.len(), 9);
         assert!(images.contains(&"etcd-harness/etcd:v3.6.12".to_owned()));
         assert!(images.contains(&"etcd-harness/operator:dev".to_owned()));
+    }
+
+    #[test]
+    fn nodes_of_another_image_than_the_one_that_is_named_are_refused() {
+        let named = "kindest/node:v1.36.4@sha256:09";
+        let check = |asked: &str, image: &str| fits("c", image, Some(asked.to_owned()));
+        for image in [named, "kindest/node@sha256:09"] {
+            assert!(check(named, image).is_ok(), "{image}");
+        }
+        for image in ["kindest/node:v1.36.4", "kindest/node@sha256:109", ""] {
+            let refused = check(named, image).expect_err(image).to_string();
+            let parts = [named, "cluster \"c\"", "harness down"];
+            assert!(parts.iter().all(|part| refused.contains(part)), "{refused}");
+        }
+        assert!(check("node:a", "node:a").is_ok());
+        assert!(check("node:a", "node:b").is_err());
+        assert!(fits("c", "node:a", None).is_ok());
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Who may do what to a cluster while others use it: two file locks per cluster name, so that two harness processes
 //! neither make the same cluster at once nor delete it from under each other. The system drops them with the process.
 //!
-//! `use`: shared by every process that works with the cluster; exclusive for one that deletes it.
+//! `use`: shared by every process that works with the cluster; exclusive for one that deletes it, or removes what
+//! faults have left in it.
 //! `change`: exclusive for one that creates, starts or loads something into it.
 //! `volumes`: exclusive for one that empties and offers its volumes.
 
@@ -75,6 +76,21 @@ impl ClusterLock {
         match file.try_lock() {
             Ok(()) => Ok(Self { _file: file }),
             Err(error) => Err(held("delete", cluster, &path, error)),
+        }
+    }
+
+    /// For removing what faults have left, whichever process they are of: none may be using the cluster. Nothing where
+    /// this machine has no place for lock files.
+    ///
+    /// # Errors
+    /// [`LockError::Held`] when one is.
+    pub fn cleaning(cluster: &str) -> Result<Option<Self>, LockError> {
+        let Ok((file, path)) = open(cluster, "use") else {
+            return Ok(None);
+        };
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Self { _file: file })),
+            Err(error) => Err(held("remove what is left in", cluster, &path, error)),
         }
     }
 
@@ -225,6 +241,11 @@ mod tests {
         let name = name();
         let first = ClusterLock::using(&name).expect("first");
         let second = ClusterLock::using(&name).expect("second");
+        let refused = ClusterLock::cleaning(&name).expect_err("it is used");
+        assert!(
+            refused.to_string().contains("remove what is left"),
+            "{refused}"
+        );
         let error = ClusterLock::deleting(&name)
             .expect_err("in use")
             .to_string();

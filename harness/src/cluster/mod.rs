@@ -6,9 +6,12 @@
 
 pub(crate) mod addresses;
 mod attach;
+pub(crate) mod beside;
 mod creation;
 mod docker;
 mod error;
+#[cfg(test)]
+pub(crate) mod fake_docker;
 pub(crate) mod kernel;
 pub(crate) mod kind;
 mod lock;
@@ -17,6 +20,7 @@ pub(crate) mod proxy;
 mod repository;
 mod shell;
 mod state;
+pub(crate) mod taint;
 mod took;
 mod tuning;
 pub(crate) mod volumes;

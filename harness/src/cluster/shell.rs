@@ -24,6 +24,22 @@ impl ShellOutput {
     pub fn success(&self) -> bool {
         self.status == 0
     }
+
+    /// Standard output of a command in this node that had to end with status 0.
+    ///
+    /// # Errors
+    /// [`ShellError::Failed`] with what it said.
+    pub(crate) fn succeeded(self, node: &str, action: &str) -> Result<String, ShellError> {
+        if self.success() {
+            return Ok(self.stdout);
+        }
+        Err(ShellError::Failed {
+            action: action.to_owned(),
+            node: node.to_owned(),
+            status: self.status,
+            stderr: last_lines(&self.stderr, 5),
+        })
+    }
 }
 
 /// A command in a node that could not be run or failed.
@@ -111,15 +127,7 @@ impl NodeShell {
     /// As [`Self::run`], and [`ShellError::Failed`] with what it said.
     pub async fn check(&self, action: &str, script: &str) -> Result<String, ShellError> {
         let output = self.run(script).await?;
-        if output.success() {
-            return Ok(output.stdout);
-        }
-        Err(ShellError::Failed {
-            action: action.to_owned(),
-            node: self.container.clone(),
-            status: output.status,
-            stderr: last_lines(&output.stderr, 5),
-        })
+        output.succeeded(&self.container, action)
     }
 
     fn refused(&self, source: bollard::errors::Error) -> ShellError {

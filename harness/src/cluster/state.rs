@@ -5,7 +5,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Node as KubeNode;
 use kube::Api;
 
-use crate::cluster::{Cluster, ClusterError};
+use crate::cluster::{Cluster, ClusterError, taint};
 use crate::timeouts;
 use crate::wait::{Poll, wait_every};
 
@@ -20,6 +20,8 @@ pub struct NodeState {
     pub ready: String,
     /// True when it takes no new pods.
     pub cordoned: bool,
+    /// True when it is declared out of service.
+    pub out_of_service: bool,
     /// Kubelet's version.
     pub version: String,
     /// Identifier of its boot.
@@ -57,6 +59,7 @@ fn state_of(node: &KubeNode) -> NodeState {
             .as_ref()
             .and_then(|spec| spec.unschedulable)
             .unwrap_or(false),
+        out_of_service: taint::is_on(node),
         version: info
             .as_ref()
             .map(|info| info.kubelet_version.clone())

@@ -107,6 +107,26 @@ pub(crate) async fn offered(kube: &kube::Client, pool: &Pool) -> bool {
     matches!(classes.get_opt(pool.class).await, Ok(Some(_)))
 }
 
+/// Names of a class's volumes that are in use, or are being deleted: the driver deletes each before its object goes.
+/// Not those whose deletion has failed.
+///
+/// # Errors
+/// When the API server cannot be asked.
+pub(crate) async fn provisioned(kube: &kube::Client, pool: &Pool) -> kube::Result<Vec<String>> {
+    let volumes: Api<PersistentVolume> = Api::all(kube.clone());
+    let all = volumes.list(&ListParams::default()).await?;
+    let held = all.into_iter().filter(|volume| is_held(volume, pool));
+    Ok(held.map(|volume| volume.name_any()).collect())
+}
+
+fn is_held(volume: &PersistentVolume, pool: &Pool) -> bool {
+    let spec = volume.spec.as_ref();
+    let class = spec.and_then(|spec| spec.storage_class_name.as_deref());
+    let status = volume.status.as_ref();
+    let phase = status.and_then(|status| status.phase.as_deref());
+    class == Some(pool.class) && phase != Some("Failed")
+}
+
 /// The volumes of one worker.
 async fn offer(
     api: &Offers<'_>,
@@ -312,6 +332,20 @@ fn volume(pool: &Pool, node: &str, number: u32) -> PersistentVolume {
 mod tests {
     use super::*;
     use crate::cluster::assert_is_shell;
+
+    #[test]
+    fn a_volume_is_held_until_its_deletion_has_failed() {
+        let held = |class: &str, phase: &str| {
+            let volume = serde_json::json!({ "metadata": { "name": "pvc-1" },
+                "spec": { "storageClassName": class }, "status": { "phase": phase } });
+            let volume = serde_json::from_value(volume).expect("a volume");
+            is_held(&volume, &GROWING)
+        };
+        for phase in ["Pending", "Bound", "Released"] {
+            assert!(held(GROWING.class, phase), "{phase}");
+        }
+        assert!(!held(GROWING.class, "Failed") && !held("another", "Bound"));
+    }
 
     #[test]
     fn a_volume_stays_on_its_node_and_in_our_folder() {

@@ -10,14 +10,12 @@ use bollard::models::{
 };
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, InspectContainerOptions, LogsOptionsBuilder,
-    RemoveContainerOptionsBuilder, StartContainerOptions, WaitContainerOptions,
+    StartContainerOptions, WaitContainerOptions,
 };
 use futures::StreamExt as _;
 
 use crate::cluster::Progress;
-
-/// Name of the helper's container, without the cluster's name.
-const NAME: &str = "etcd-harness-weight";
+use crate::cluster::beside::{remove, weight_name};
 
 /// Which weight the nodes get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +50,7 @@ async fn tried(
         found.id.unwrap_or_default(),
         found.image.unwrap_or_default(),
     );
-    let name = format!("{NAME}-{node}");
+    let name = weight_name(node);
     let _left_by_another = remove(docker, &name).await;
     let result = run(docker, &name, body(image, script(&id, weight))).await;
     let _gone = remove(docker, &name).await;
@@ -84,11 +82,6 @@ async fn run(
         told += &line?.to_string();
     }
     Ok(told.trim().to_owned())
-}
-
-async fn remove(docker: &Docker, name: &str) -> Result<(), bollard::errors::Error> {
-    let options = RemoveContainerOptionsBuilder::default().force(true).build();
-    docker.remove_container(name, Some(options)).await
 }
 
 fn body(image: String, script: String) -> ContainerCreateBody {

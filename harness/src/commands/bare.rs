@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 
 use super::{CommandResult, Exit};
-use crate::bare::{BareLab, BarePlan, VERSION, catalog, run as run_plan};
+use crate::bare::{BareError, BareLab, BarePlan, VERSION, catalog, run as run_plan};
 use crate::report::Severity;
 use crate::scenario::{Interrupt, Live, Scenario};
 
@@ -23,7 +23,8 @@ enum Command {
     // Its `--version` is that of etcd.
     #[command(disable_version_flag = true)]
     Run(RunArgs),
-    /// Runs every scenario once, or those whose names contain something, and says how many that is in an hour.
+    /// Runs every scenario once, or those whose names contain something, and says how many that is in an hour. Those
+    /// whose image is not there are left out, and named.
     #[command(disable_version_flag = true)]
     All(AllArgs),
     /// Lists the scenarios.
@@ -43,7 +44,7 @@ struct AllArgs {
     #[arg(long)]
     seed: Option<u64>,
     /// Folder of the run directories.
-    #[arg(long, default_value = "runs")]
+    #[arg(long, default_value = "runs", env = "ETCD_HARNESS_RUNS")]
     runs: PathBuf,
 }
 
@@ -62,10 +63,10 @@ struct RunArgs {
     #[arg(long)]
     seed: Option<u64>,
     /// Runs, each with the next seed.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     times: u64,
     /// Folder of the run directories.
-    #[arg(long, default_value = "runs")]
+    #[arg(long, default_value = "runs", env = "ETCD_HARNESS_RUNS")]
     runs: PathBuf,
 }
 
@@ -93,7 +94,15 @@ async fn run_times(args: RunArgs) -> CommandResult {
     let plan = BarePlan::named(&args.scenario, args.members, &args.version, first)?;
     let with_seed = |number| plan.clone().with_seed(first.wrapping_add(number));
     let plans = (0..args.times).map(with_seed);
-    run_plans(args.runs, plans).await
+    run_plans(&lab(args.runs).await?, plans).await
+}
+
+async fn lab(runs: PathBuf) -> anyhow::Result<BareLab> {
+    let lab = BareLab::connect(runs, Live::loud()).await?;
+    Ok(BareLab {
+        interrupt: Interrupt::by_signal()?,
+        ..lab
+    })
 }
 
 /// Scenarios whose names contain this.
@@ -118,8 +127,10 @@ async fn run_all(args: AllArgs) -> CommandResult {
     for scenario in chosen(&args.filter)? {
         plans.push(BarePlan::named(scenario.name, None, &args.version, seed)?);
     }
+    let lab = lab(args.runs).await?;
+    let plans = with_images(&lab, plans).await?;
     let (count, begin) = (plans.len(), Instant::now());
-    let exit = run_plans(args.runs, plans).await?;
+    let exit = run_plans(&lab, plans).await?;
     if exit != Exit::Interrupted {
         println!("{}", pace(count, begin.elapsed()));
     }
@@ -138,15 +149,33 @@ fn any_seed() -> u64 {
     u64::from(rand::random::<u32>())
 }
 
-async fn run_plans(runs: PathBuf, plans: impl IntoIterator<Item = BarePlan>) -> CommandResult {
-    let lab = BareLab::connect(runs, Live::loud()).await?;
-    let lab = BareLab {
-        interrupt: Interrupt::by_signal()?,
-        ..lab
-    };
+/// The plans without those whose build of etcd with failpoints is not there: no registry has one. They are named.
+///
+/// # Errors
+/// When another image is not there, or no plan is left, or Docker does not answer.
+async fn with_images(lab: &BareLab, plans: Vec<BarePlan>) -> Result<Vec<BarePlan>, BareError> {
+    let mut there = Vec::new();
+    let mut missing = None;
+    for plan in plans {
+        match lab.find_images(&[plan.image()]).await {
+            Ok(()) => there.push(plan),
+            Err(error @ BareError::FindImages { .. }) if plan.has_failpoints() => {
+                println!("left out: {}: {error}", plan.plan.scenario.name);
+                missing = Some(error);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    match missing {
+        Some(error) if there.is_empty() => Err(error),
+        _ => Ok(there),
+    }
+}
+
+async fn run_plans(lab: &BareLab, plans: impl IntoIterator<Item = BarePlan>) -> CommandResult {
     let mut worst = Severity::Pass;
     for plan in plans {
-        let ended = Box::pin(run_plan(&lab, &plan)).await?;
+        let ended = Box::pin(run_plan(lab, &plan)).await?;
         if ended.interrupted {
             println!("{}, saved in {}", ended.cause, ended.dir.display());
             return Ok(Exit::Interrupted);

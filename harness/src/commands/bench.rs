@@ -5,24 +5,25 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use clap::Subcommand;
+use clap::{Subcommand, ValueEnum as _};
 use etcd_history::check::GapSamples;
-use serde::Serialize;
+use etcd_history::record::Route;
 
-use super::{CommandResult, Exit, TargetArgs, killed, probes};
+use super::{CommandResult, Exit, TargetArgs, json, killed, probes, throughput};
 use crate::bench::power::power;
 use crate::bench::{
     CreationReport, Failover, FailoverReport, FastElection, Kind, Probe, failover, suspicion, table,
 };
-use crate::report::RunDir;
-use crate::report::Severity;
+use crate::report::run_header::RunHeader;
+use crate::report::{RunDir, Severity};
 use crate::scenario::creation::{self, Storage};
 use crate::scenario::recovery::{self, Amount};
-use crate::scenario::throughput::{self, Variant};
 use crate::scenario::{Lab, Live, Plan, run as run_plan};
 
 /// The scenario in which nothing dies and processors are too few.
 const STARVED: &str = "failover::processors_starved";
+/// Longest run whose history is kept in memory, in seconds: 512 MiB were full after 52 minutes.
+const IN_MEMORY_S: u64 = 1800;
 
 /// Arguments of `harness bench`.
 #[derive(Debug, clap::Args)]
@@ -43,7 +44,7 @@ enum What {
     /// The gap when the leader is frozen, beside elections on starved members, for each value of fastElection.
     Suspicion(SuspicionArgs),
     /// Writes a second of clusters that differ in one thing, measured in turn.
-    Throughput(ThroughputArgs),
+    Throughput(throughput::Args),
     /// What the limits find: delays are added to the failovers of saved healthy runs, and the outcome is judged.
     Power(PowerArgs),
     /// Every kind of fault, N times, with the harness killed at a random moment: its timer must end it.
@@ -56,7 +57,7 @@ struct PowerArgs {
     #[arg(required = true, value_name = "DIR")]
     from: Vec<PathBuf>,
     /// Suites that are made up for each line of the table.
-    #[arg(long, default_value_t = 1000)]
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
     suites: u32,
     /// Seed of the draws.
     #[arg(long, default_value_t = 1)]
@@ -99,39 +100,9 @@ struct RestoreArgs {
 }
 
 #[derive(Debug, clap::Args)]
-struct ThroughputArgs {
-    /// The clusters, which are there at the same time; the others are held against the first.
-    #[arg(
-        long,
-        value_enum,
-        value_delimiter = ',',
-        default_value = "shipped,tls,users"
-    )]
-    of: Vec<FastElection>,
-    /// Members of each.
-    #[arg(long, default_value_t = 3)]
-    members: u32,
-    /// Clients, each with a connection of its own through the leader service.
-    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    clients: u32,
-    /// Bytes of a value.
-    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    bytes: u32,
-    /// Seconds of a turn.
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
-    seconds: u64,
-    /// Turns of each.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
-    turns: u32,
-    /// Where the JSON goes; beside the runs unless said otherwise.
-    #[arg(long)]
-    json: Option<PathBuf>,
-}
-
-#[derive(Debug, clap::Args)]
 struct SuspicionArgs {
     /// How often the leader is frozen for each value.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     freezes: u32,
     /// How long all members are starved for each value, in seconds.
     #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=3600))]
@@ -139,10 +110,10 @@ struct SuspicionArgs {
     /// Members of the etcd clusters.
     #[arg(long, default_value_t = 3)]
     members: u32,
-    /// The values.
+    /// The values, of shipped, on, suspicion and off.
     #[arg(
         long,
-        value_enum,
+        value_parser = of_the_setting,
         value_delimiter = ',',
         default_value = "off,on,suspicion"
     )]
@@ -158,7 +129,7 @@ struct SuspicionArgs {
 #[derive(Debug, clap::Args)]
 struct FailoverArgs {
     /// How often.
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     kills: u32,
     /// Members of the etcd cluster.
     #[arg(long, default_value_t = 3)]
@@ -181,9 +152,39 @@ struct FailoverArgs {
     /// otherwise.
     #[arg(long)]
     json: Option<PathBuf>,
-    /// Measures these saved runs and makes none.
-    #[arg(long, value_name = "DIR", num_args = 1..)]
+    /// Measures these saved runs, of the scenario of --kind, and makes none.
+    #[arg(
+        long,
+        value_name = "DIR",
+        num_args = 1..,
+        conflicts_with_all = ["kills", "members", "fast_election", "seed"]
+    )]
     from: Vec<PathBuf>,
+}
+
+/// A value of the setting fastElection itself: what else clusters may differ in is no part of this comparison.
+fn of_the_setting(text: &str) -> Result<FastElection, String> {
+    let known = [
+        FastElection::Shipped,
+        FastElection::On,
+        FastElection::Suspicion,
+        FastElection::Off,
+    ];
+    let given = FastElection::from_str(text, false).ok();
+    given
+        .filter(|value| known.contains(value))
+        .ok_or_else(|| "one of: shipped, on, suspicion, off".to_owned())
+}
+
+impl Args {
+    /// True when it reads saved runs and no cluster.
+    pub(super) fn is_offline(&self) -> bool {
+        match &self.what {
+            What::Power(_) => true,
+            What::Failover(args) => !args.from.is_empty(),
+            _ => false,
+        }
+    }
 }
 
 pub(super) async fn run(args: Args, target: &TargetArgs) -> CommandResult {
@@ -192,7 +193,7 @@ pub(super) async fn run(args: Args, target: &TargetArgs) -> CommandResult {
         What::Creation(args) => bench_creation(args, target).await,
         What::Restore(args) => bench_restore(args, target).await,
         What::Suspicion(args) => Box::pin(bench_suspicion(args, target)).await,
-        What::Throughput(args) => bench_throughput(args, target).await,
+        What::Throughput(args) => throughput::run(args, target).await,
         What::Power(args) => bench_power(&args),
         What::Killed(args) => Box::pin(killed::run(args, target)).await,
     }
@@ -208,9 +209,8 @@ async fn bench_failover(args: FailoverArgs, target: &TargetArgs) -> CommandResul
     };
     let (mut reports, mut exit) = (Vec::new(), Exit::Pass);
     for Series { fast, dirs, broken } in &series {
-        let (failovers, members) = measure(dirs)?;
+        let (failovers, members) = measure(dirs, args.kind)?;
         let kind = format!("{}{}", args.kind.word(), fast.suffix());
-        let members = members.unwrap_or(args.members);
         let report = FailoverReport::of(&kind, members, failovers, &args.client);
         println!("{}", table::failover(&report));
         let budgets = args.kind.judge(&report);
@@ -227,7 +227,7 @@ async fn bench_failover(args: FailoverArgs, target: &TargetArgs) -> CommandResul
         reports.push(report);
     }
     if let Some(path) = args.json.or(json) {
-        write_json(&path, &reports)?;
+        json::write(&path, &reports)?;
         println!("{}", path.display());
     }
     Ok(exit)
@@ -248,38 +248,46 @@ async fn bench_suspicion(args: SuspicionArgs, target: &TargetArgs) -> CommandRes
     let lab = Lab::attach(&target.choice(), Live::loud()).await?;
     let (mut points, mut exit) = (Vec::new(), Exit::Pass);
     for Series { fast, dirs, broken } in series {
-        let (failovers, _) = measure(&dirs)?;
+        let (failovers, _) = measure(&dirs, Kind::Freeze)?;
         let mut plan = Plan::named(STARVED, Some(args.members), args.seed)?;
         plan.scenario = plan.scenario.lasts(args.starved_s);
+        if args.starved_s > IN_MEMORY_S {
+            plan.scenario = plan.scenario.outlives_node();
+        }
         if let Some((name, value)) = fast.setting() {
             plan.scenario = plan.scenario.setting(name, value);
         }
         let ended = Box::pin(run_plan(&lab, &plan)).await?;
-        let starved = suspicion::starved(&RunDir::open(&ended.dir)?.history()?);
         for line in &broken {
             println!("{line}");
         }
-        if ended.severity == Severity::Violation {
+        // Where its fault ended by itself, or something else was wrong, the time that it is to last says nothing.
+        let whole = matches!(ended.severity, Severity::Pass | Severity::NotJudged);
+        if !whole {
             println!("{}: {}", ended.dir.display(), ended.cause);
         }
-        exit = match exit {
-            _ if ended.severity == Severity::Violation || !broken.is_empty() => Exit::Violation,
-            Exit::Pass if starved.is_none() => Exit::Inconclusive,
-            other => other,
-        };
-        points.push(suspicion::Point {
+        let history = RunDir::open(&ended.dir)?.history()?;
+        let starved = suspicion::starved(&history).filter(|_| whole);
+        let point = suspicion::Point {
             setting: fast
                 .setting()
                 .map_or("as shipped", |(_, value)| value)
                 .to_owned(),
             frozen: FailoverReport::of(Kind::Freeze.word(), args.members, failovers, &[]),
             starved: starved.into_iter().collect(),
-        });
+        };
+        exit = match exit {
+            Exit::Violation => exit,
+            _ if ended.severity == Severity::Violation || !broken.is_empty() => Exit::Violation,
+            _ if !point.is_whole() => Exit::Inconclusive,
+            _ => exit,
+        };
+        points.push(point);
     }
     print!("{}", suspicion::text(&points));
     let name = format!("bench-suspicion-{}-{}.json", args.members, args.seed);
     let path = args.json.unwrap_or_else(|| lab.runs.join(name));
-    write_json(&path, &points)?;
+    json::write(&path, &points)?;
     println!("{}", path.display());
     Ok(exit)
 }
@@ -304,7 +312,7 @@ async fn bench_creation(args: CreationArgs, target: &TargetArgs) -> CommandResul
         args.members
     );
     let path = args.json.unwrap_or_else(|| lab.runs.join(name));
-    write_json(&path, &report)?;
+    json::write(&path, &report)?;
     println!("{}", path.display());
     Ok(Exit::Pass)
 }
@@ -321,44 +329,9 @@ async fn bench_restore(args: RestoreArgs, target: &TargetArgs) -> CommandResult 
     print!("{}", report.text());
     let name = format!("bench-restore-{}-{}.json", args.members, args.mebibytes);
     let path = args.json.unwrap_or_else(|| lab.runs.join(name));
-    write_json(&path, &report)?;
+    json::write(&path, &report)?;
     println!("{}", path.display());
     Ok(Exit::Pass)
-}
-
-async fn bench_throughput(args: ThroughputArgs, target: &TargetArgs) -> CommandResult {
-    let lab = Lab::attach(&target.choice(), Live::loud()).await?;
-    let variant = |of: &FastElection| Variant {
-        name: match of.suffix().trim_start_matches(", ") {
-            "" => "as shipped".to_owned(),
-            words => words.to_owned(),
-        },
-        guard: of.guard(),
-        setting: of.setting(),
-    };
-    let variants: Vec<Variant> = args.of.iter().map(variant).collect();
-    let amount = throughput::Amount {
-        members: args.members,
-        clients: args.clients,
-        bytes: args.bytes,
-        seconds: args.seconds,
-        turns: args.turns,
-    };
-    let report = Box::pin(throughput::measure(&lab, &variants, amount)).await?;
-    print!("{}", report.text());
-    let lacking = report.lacking();
-    for line in lacking.iter().flatten() {
-        println!("{line}");
-    }
-    let name = format!("bench-throughput-{}-{}.json", args.members, args.clients);
-    let path = args.json.unwrap_or_else(|| lab.runs.join(name));
-    write_json(&path, &report)?;
-    println!("{}", path.display());
-    Ok(match lacking {
-        None => Exit::Inconclusive,
-        Some(lacking) if lacking.is_empty() => Exit::Pass,
-        Some(_) => Exit::Violation,
-    })
 }
 
 fn bench_power(args: &PowerArgs) -> CommandResult {
@@ -374,8 +347,9 @@ fn bench_power(args: &PowerArgs) -> CommandResult {
             );
             continue;
         };
-        // The limits of today, whatever those of the run were.
-        let budgets = plan.scenario.promise.expectations(header.members, 1).gaps;
+        // The limits of today, whatever those of the run were. A slower service leaves the dial-all client as it is.
+        let mut budgets = plan.scenario.promise.expectations(header.members, 1).gaps;
+        budgets.retain(|budget| budget.route != Route::DialAll);
         let judged = !budgets.is_empty();
         let samples = GapSamples::of(&run.history()?, budgets);
         let rounds = samples.rounds().len();
@@ -472,13 +446,36 @@ async fn make_runs(
     Ok((all, Some(json)))
 }
 
-/// The failovers of saved runs, and their member count when all have the same.
-fn measure(dirs: &[PathBuf]) -> anyhow::Result<(Vec<Failover>, Option<u32>)> {
+/// Refuses a run that would be held against the budget of what was not done in it.
+fn fits(dir: &Path, header: &RunHeader, kind: Kind) -> anyhow::Result<()> {
+    // Its name there has its members behind it.
+    let plan = Plan::named(&header.scenario, None, 0).ok();
+    let scenario = plan.map_or(header.scenario.as_str(), |plan| plan.scenario.name);
+    let dir = dir.display();
+    if scenario != kind.scenario() {
+        let own = Kind::of(scenario).and_then(|own| own.to_possible_value());
+        let remedy = match own {
+            Some(own) => format!("give --kind {} for it", own.get_name()),
+            None => "no --kind has it".to_owned(),
+        };
+        let wanted = kind.scenario();
+        bail!("failed to take {dir} for a run of {wanted}: it is one of {scenario:?}; {remedy}");
+    }
+    if header.members == 0 {
+        bail!("failed to find how many members {dir} had: its plan does not say");
+    }
+    Ok(())
+}
+
+/// The failovers of saved runs of one kind, and their member count, which all must have.
+fn measure(dirs: &[PathBuf], kind: Kind) -> anyhow::Result<(Vec<Failover>, u32)> {
     let mut failovers = Vec::new();
     let mut members = BTreeSet::new();
     for dir in dirs {
         let run = RunDir::open(dir)?;
-        members.insert(run.header()?.members);
+        let header = run.header()?;
+        fits(dir, &header, kind)?;
+        members.insert(header.members);
         let name = dir.file_name().unwrap_or(dir.as_os_str()).to_string_lossy();
         let written = probes::written(dir)?;
         failovers.extend(failover::measure(&name, &run.history()?, &written));
@@ -486,24 +483,13 @@ fn measure(dirs: &[PathBuf]) -> anyhow::Result<(Vec<Failover>, Option<u32>)> {
     if members.len() > 1 {
         bail!("failed to put runs with {members:?} members in one table: give those of one count");
     }
-    Ok((
-        failovers,
-        members.pop_first().filter(|members| *members > 0),
-    ))
-}
-
-fn write_json(path: &Path, report: &impl Serialize) -> anyhow::Result<()> {
-    let text = serde_json::to_string_pretty(report)?;
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)
-            .with_context(|| format!("failed to make {}", folder.display()))?;
-    }
-    std::fs::write(path, text + "\n").with_context(|| format!("failed to write {}", path.display()))
+    let members = members.pop_first().context("failed to find a run")?;
+    Ok((failovers, members))
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::ValueEnum as _;
+    use serde_json::json;
 
     use super::*;
 
@@ -514,6 +500,33 @@ mod tests {
         for kind in Kind::value_variants() {
             assert!(Plan::named(kind.scenario(), Some(3), 1).is_ok(), "{kind:?}");
             assert!(words.insert(kind.word()), "{kind:?}");
+            assert_eq!(Kind::of(kind.scenario()), Some(*kind));
+        }
+        assert_eq!(Kind::of(STARVED), None);
+    }
+
+    #[test]
+    fn saved_runs_of_another_scenario_are_not_held_against_a_kinds_budget() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let refused = |plan: serde_json::Value| {
+            let dir = folder.path().join("run");
+            std::fs::create_dir_all(&dir).expect("a folder");
+            std::fs::write(dir.join("plan.json"), plan.to_string()).expect("a plan");
+            let error = measure(&[dir], Kind::Sigkill).expect_err("refused");
+            format!("{error:#}")
+        };
+        let frozen = refused(json!({"scenario": Kind::Freeze.scenario(), "members": 3}));
+        assert!(frozen.contains("give --kind freeze"), "{frozen}");
+        let other = refused(json!({"scenario": {"name": STARVED}, "members": 3}));
+        let told = [STARVED, "no --kind"];
+        assert!(told.iter().all(|word| other.contains(word)), "{other}");
+        let counts = refused(json!({"scenario": Kind::Sigkill.scenario()}));
+        assert!(counts.contains("how many members"), "{counts}");
+        // These plans fit, and the run has nothing else.
+        let name = Kind::Sigkill.scenario();
+        for saved in [name.to_owned(), format!("{name}::members_3")] {
+            let fits = refused(json!({"scenario": saved, "members": 3}));
+            assert!(fits.contains("logs"), "{saved}: {fits}");
         }
     }
 }

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
-use etcd_history::check;
+use etcd_history::check::{self, AutoCompaction};
 
 use super::{CommandResult, Exit, TargetArgs, history_file};
 use crate::report::Severity;
@@ -24,6 +24,10 @@ pub struct Args {
     /// Judges linearizability alone, record by record, in memory that does not grow with the history.
     #[arg(long, conflicts_with = "save")]
     stream: bool,
+    /// What the etcd of a history's file was told to compact by itself, as its flags have it: `periodic=1h`,
+    /// `revision=1000`. Run directories say it themselves.
+    #[arg(long, value_name = "MODE=RETENTION", conflicts_with = "stream", value_parser = auto_compaction)]
+    auto_compaction: Option<AutoCompaction>,
     /// Prints every verdict, not only the cause.
     #[arg(long, short)]
     verbose: bool,
@@ -40,11 +44,20 @@ pub(super) async fn run(args: Args, _target: &TargetArgs) -> CommandResult {
             file.display()
         );
     }
+    if args.auto_compaction.is_some()
+        && let Some(dir) = args.paths.iter().find(|path| path.is_dir())
+    {
+        bail!(
+            "failed to judge {} with --auto-compaction: the expectations of a run directory say in `auto_compaction` \
+             what etcd compacts; leave the option out for directories",
+            dir.display()
+        );
+    }
     for path in &args.paths {
         let checked = if args.stream {
             stream(path, args.verbose)
         } else if path.is_file() {
-            history_file::check(path, args.verbose)
+            history_file::check(path, args.verbose, args.auto_compaction)
         } else {
             check_one(path, &args).map_err(anyhow::Error::from)
         };
@@ -61,6 +74,18 @@ pub(super) async fn run(args: Args, _target: &TargetArgs) -> CommandResult {
     } else {
         worst_seen.into()
     })
+}
+
+/// Mode and retention as etcd's flags have them.
+fn auto_compaction(text: &str) -> Result<AutoCompaction, String> {
+    let Some((mode, retention)) = text.split_once('=') else {
+        return Err(
+            "write the mode and the retention, e.g. periodic=1h or revision=1000".to_owned(),
+        );
+    };
+    let keeps = AutoCompaction::of_flags(mode, retention)?;
+    keeps
+        .ok_or_else(|| "etcd compacts nothing by a retention of 0: leave the option out".to_owned())
 }
 
 /// Judges the history of a run directory, or a file, as it is read.
@@ -156,6 +181,24 @@ mod tests {
             changes(&saved, &all),
             ["linearizable: was inconclusive, is pass"]
         );
+    }
+
+    #[test]
+    fn automatic_compaction_is_said_by_mode_and_retention() {
+        let retention_ms = 5_000;
+        let periodic = AutoCompaction::Periodic { retention_ms };
+        assert_eq!(auto_compaction("periodic=5s"), Ok(periodic));
+        let revision = AutoCompaction::Revision { retention: 1_000 };
+        assert_eq!(auto_compaction("revision=1000"), Ok(revision));
+        for (text, told) in [
+            ("1h", "periodic=1h"),
+            ("periodic=0", "leave the option out"),
+            ("revision=1h", "a number of revisions"),
+            ("hourly=1", "periodic or revision"),
+        ] {
+            let error = auto_compaction(text).expect_err("it must be refused");
+            assert!(error.contains(told), "{error}");
+        }
     }
 
     #[test]

@@ -27,7 +27,8 @@ pub(super) fn run(args: &Args) -> CommandResult {
     Ok(Exit::Pass)
 }
 
-/// Number of records written. What was written of a file that cannot be read to its end is deleted.
+/// Number of records written, and a line to standard error where the file ends within a record. What was written of a
+/// file that cannot be read to its end is deleted.
 fn convert(from: &Path, to: &Path) -> anyhow::Result<u64> {
     let binary = match to.extension().and_then(|end| end.to_str()) {
         Some("jsonl") => false,
@@ -52,23 +53,29 @@ fn convert(from: &Path, to: &Path) -> anyhow::Result<u64> {
 }
 
 fn copy(from: &Path, mut to: impl Write, binary: bool) -> anyhow::Result<u64> {
-    let records = history_file::records(from)?;
+    let mut records = history_file::records(from)?;
     let mut written = 0;
     if binary {
         let mut writer = BinaryWriter::new(to)?;
-        for record in records {
+        for record in records.by_ref() {
             writer.write(&record?)?;
             written += 1;
         }
         writer.finish()?;
     } else {
         write_header(&mut to)?;
-        for record in records {
+        for record in records.by_ref() {
             serde_json::to_writer(&mut to, &record?)?;
             to.write_all(b"\n")?;
             written += 1;
         }
         to.flush()?;
+    }
+    if records.cut_off() {
+        eprintln!(
+            "{}: it ends within a record, which is left out",
+            from.display()
+        );
     }
     Ok(written)
 }
@@ -95,10 +102,27 @@ mod tests {
         assert_eq!(back, history);
         for path in [&lines, &binary] {
             assert_ne!(
-                history_file::check(path, false).unwrap(),
+                history_file::check(path, false, None).unwrap(),
                 Severity::Violation
             );
             assert_eq!(history_file::stream(path, true).unwrap(), Severity::Pass);
+        }
+    }
+
+    #[test]
+    fn a_file_that_ends_within_a_record_proves_nothing_of_the_rest() {
+        let folder = tempfile::tempdir().unwrap();
+        let [lines, binary] = ["a.jsonl", "a.bin"].map(|name| folder.path().join(name));
+        let history = simulate(&Plan::default());
+        history.write(File::create(&lines).unwrap()).unwrap();
+        convert(&lines, &binary).unwrap();
+        for path in [&lines, &binary] {
+            let whole = fs::read(path).unwrap();
+            fs::write(path, &whole[..whole.len() - 3]).unwrap();
+            let judged = history_file::stream(path, false).unwrap();
+            assert_eq!(judged, Severity::Inconclusive, "{}", path.display());
+            let judged = history_file::check(path, false, None).unwrap();
+            assert_ne!(judged, Severity::Pass, "{}", path.display());
         }
     }
 

@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bollard::Docker;
+use serde::Serialize;
 
 use super::{CommandResult, Exit, TargetArgs};
 use crate::bare::{BareError, leftovers};
+use crate::cluster::ClusterLock;
 use crate::doctor::examine;
-use crate::faults::residue::{self, Leftover, Site};
+use crate::faults::residue::{self, Leftover, Removal, Residue, Site};
 
 /// Arguments of `harness doctor`.
 #[derive(Debug, clap::Args)]
@@ -22,7 +24,7 @@ pub struct Args {
     /// With --residue: wait so many seconds for the faults' own timers to remove it.
     #[arg(long, requires = "residue", default_value_t = 0)]
     wait: u64,
-    /// Print JSON.
+    /// Print JSON; with --residue an object of `removed`, `left` and `unknown`.
     #[arg(long)]
     json: bool,
 }
@@ -47,11 +49,31 @@ pub(super) async fn run(args: Args, target: &TargetArgs) -> CommandResult {
     })
 }
 
+/// What `--residue` has to say, as JSON.
+#[derive(Debug, Serialize)]
+struct Found<'a> {
+    /// What `--fix` removed, a sentence each.
+    removed: &'a [String],
+    left: &'a [Leftover],
+    /// Where it cannot be known what is left, and why.
+    unknown: &'a [Leftover],
+}
+
 async fn look_for_residue(args: &Args, target: &TargetArgs) -> CommandResult {
     let site = Site::of(&target.choice()).await;
-    if args.fix {
-        for line in residue::remove(&site).await.map_err(anyhow::Error::msg)? {
+    let mut removed = Vec::new();
+    let mut gone = |line: String| {
+        if !args.json {
             println!("{line}");
+        }
+        removed.push(line);
+    };
+    if args.fix {
+        let _no_other_uses_it = ClusterLock::cleaning(&site.name)?;
+        let Removal { done, failed } = residue::remove(&site).await;
+        done.into_iter().for_each(&mut gone);
+        for failure in failed {
+            eprintln!("not removed: {failure}");
         }
     }
     let limit = Duration::from_secs(args.wait);
@@ -59,37 +81,93 @@ async fn look_for_residue(args: &Args, target: &TargetArgs) -> CommandResult {
     // No timer removes these, so that they are not waited for.
     if let Ok(Some(docker)) = &site.docker {
         let left = |run| Leftover::new("Docker", format!("bare run {run} of a process that died"));
-        match bare_runs(docker, args.fix).await {
+        match bare_runs(docker, args.fix, &mut gone).await {
             Ok(runs) => residue.left.extend(runs.into_iter().map(left)),
             Err(error) => residue
                 .unknown
                 .push(Leftover::new("Docker", error.to_string())),
         }
     }
-    for leftover in &residue.left {
-        println!("{leftover}");
-    }
-    for unknown in &residue.unknown {
-        println!("{unknown} (unknown)");
-    }
-    if residue.is_clean() {
-        println!("nothing is left of any fault");
-        return Ok(Exit::Pass);
-    }
-    Ok(if residue.left.is_empty() {
-        Exit::Inconclusive
+    if args.json {
+        println!("{}", json(&removed, &residue)?);
     } else {
-        Exit::Violation
+        print!("{}", text(&residue));
+    }
+    Ok(exit(&residue))
+}
+
+fn json(removed: &[String], residue: &Residue) -> serde_json::Result<String> {
+    serde_json::to_string_pretty(&Found {
+        removed,
+        left: &residue.left,
+        unknown: &residue.unknown,
     })
 }
 
+fn text(residue: &Residue) -> String {
+    if residue.is_clean() {
+        return "nothing is left of any fault\n".to_owned();
+    }
+    let left = residue.left.iter().map(|left| format!("{left}\n"));
+    let unknown = residue.unknown.iter();
+    left.chain(unknown.map(|place| format!("{place} (unknown)\n")))
+        .collect()
+}
+
+fn exit(residue: &Residue) -> Exit {
+    if residue.is_clean() {
+        Exit::Pass
+    } else if residue.left.is_empty() {
+        Exit::Inconclusive
+    } else {
+        Exit::Violation
+    }
+}
+
 /// Bare runs that dead processes left, after they were removed where that is asked for.
-async fn bare_runs(docker: &Docker, fix: bool) -> Result<BTreeSet<String>, BareError> {
+async fn bare_runs(
+    docker: &Docker,
+    fix: bool,
+    gone: &mut impl FnMut(String),
+) -> Result<BTreeSet<String>, BareError> {
     let removals = if fix { REMOVALS } else { 0 };
     for _ in 0..removals {
         for run in leftovers::remove_orphaned(docker).await? {
-            println!("bare run {run} removed");
+            gone(format!("bare run {run} removed"));
         }
     }
     leftovers::orphaned(docker).await
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn residue_is_told_to_people_and_to_machines() {
+        let mut residue = Residue::default();
+        let answer = |removed: &[String], residue: &Residue| {
+            let text = super::json(removed, residue).expect("JSON");
+            serde_json::from_str::<Value>(&text).expect("JSON")
+        };
+        let nothing = json!({"removed": [], "left": [], "unknown": []});
+        assert_eq!(answer(&[], &residue), nothing);
+        assert_eq!(text(&residue), "nothing is left of any fault\n");
+        assert_eq!(exit(&residue), Exit::Pass);
+        residue.unknown.push(Leftover::new("worker", "no answer"));
+        assert_eq!(exit(&residue), Exit::Inconclusive);
+        residue.left.push(Leftover::new("Docker", "a timer"));
+        assert_eq!(exit(&residue), Exit::Violation);
+        let told = "Docker: a timer\nworker: no answer (unknown)\n";
+        assert_eq!(text(&residue), told);
+        let expected = json!({
+            "removed": ["bare run 7 removed"],
+            "left": [{"place": "Docker", "what": "a timer"}],
+            "unknown": [{"place": "worker", "what": "no answer"}],
+        });
+        let removed = ["bare run 7 removed".to_owned()];
+        assert_eq!(answer(&removed, &residue), expected);
+    }
 }

@@ -9,9 +9,9 @@ use clap::Subcommand;
 use super::{CommandResult, Exit, TargetArgs};
 use crate::cluster::{Cluster, ClusterLock};
 use crate::faults::{
-    Absence, Capabilities, Container, ControlPlanePart, DataLoss, Deletion, Direction, Fault,
-    FaultContext, FaultError, NodeSelector, OperatorFault, Replicas, Selector, Traffic, in_words,
-    inject,
+    Absence, Capabilities, Container, ControlPlanePart, DataLoss, Declared, Deletion, Direction,
+    Fault, FaultContext, FaultError, NodeSelector, OperatorFault, Replicas, Selector, Traffic,
+    in_words, inject,
 };
 use crate::wait::pause;
 
@@ -125,8 +125,11 @@ enum What {
         #[arg(value_parser = node)]
         of: NodeSelector,
         /// Deletes its Node object too.
-        #[arg(long)]
+        #[arg(long, conflicts_with = "out_of_service")]
         for_good: bool,
+        /// Taints it out of service, as an owner does when it is surely off.
+        #[arg(long)]
+        out_of_service: bool,
     },
     /// Stops a kubelet.
     StopKubelet {
@@ -193,10 +196,6 @@ impl What {
         let exhaust = |container, of| Fault::ExhaustMemory { container, of };
         let lose = |of, how| Fault::LoseData { of, how };
         let part = |part, how| Fault::ControlPlane { part, how };
-        let operator = |how, active: bool| Fault::Operator {
-            how,
-            replicas: replicas(active),
-        };
         match self {
             What::KillEtcd { of } => kill(Container::Etcd, of),
             What::KillAgent { of } => kill(Container::Kbagent, of),
@@ -235,7 +234,11 @@ impl What {
             },
             What::PauseNode { of } => Fault::PauseNode { of },
             What::RestartNode { of } => Fault::RestartNode { of },
-            What::KillNode { of, for_good } => Fault::KillNode { of, for_good },
+            What::KillNode {
+                of,
+                for_good,
+                out_of_service,
+            } => switched_off(of, for_good, out_of_service),
             What::StopKubelet { of } => Fault::StopKubelet { of },
             What::KillOperator { active } => operator(OperatorFault::Killed, active),
             What::FreezeOperator { active } => operator(OperatorFault::Paused, active),
@@ -263,6 +266,22 @@ const fn replicas(active: bool) -> Replicas {
     } else {
         Replicas::All
     }
+}
+
+const fn operator(how: OperatorFault, active: bool) -> Fault {
+    Fault::Operator {
+        how,
+        replicas: replicas(active),
+    }
+}
+
+const fn switched_off(of: NodeSelector, gone: bool, out_of_service: bool) -> Fault {
+    let declared = match (gone, out_of_service) {
+        (true, _) => Declared::Gone,
+        (false, true) => Declared::OutOfService,
+        (false, false) => Declared::Nothing,
+    };
+    Fault::KillNode { of, declared }
 }
 
 const fn deletion(force: bool, evict: bool) -> Deletion {
@@ -376,8 +395,7 @@ fn node(text: &str) -> Result<NodeSelector, String> {
     })
 }
 
-/// The fault of a command line.
-#[cfg(test)]
+/// The fault of a command line. Its harness prints it, as a line, before it injects.
 pub(super) fn parse(line: &str) -> Option<Fault> {
     #[derive(Debug, clap::Parser)]
     struct Line {
@@ -419,6 +437,23 @@ mod tests {
             fault("freeze api-server").to_string(),
             "freeze kube-apiserver"
         );
+    }
+
+    #[test]
+    fn what_is_declared_of_a_node_is_one_thing() {
+        let off = |line: &str| fault(&format!("kill-node leader{line}"));
+        for (line, expected) in [
+            ("", Declared::Nothing),
+            (" --for-good", Declared::Gone),
+            (" --out-of-service", Declared::OutOfService),
+        ] {
+            let fault = off(line);
+            let Fault::KillNode { declared, .. } = fault else {
+                panic!("{fault}");
+            };
+            assert_eq!(declared, expected, "{line:?}");
+        }
+        assert_eq!(parse("kill-node leader --for-good --out-of-service"), None);
     }
 
     #[test]

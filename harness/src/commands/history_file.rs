@@ -5,11 +5,11 @@ use std::io::BufReader;
 use std::path::Path;
 
 use anyhow::Context as _;
-use etcd_history::check::{self, Expectations};
+use etcd_history::check::{self, AutoCompaction, Expectations};
 use etcd_history::history::Records;
 use etcd_history::{History, Record};
 
-use crate::report::{Severity, Verdict, prose, worst};
+use crate::report::{Finding, Severity, Verdict, prose, worst};
 
 /// Bytes that are read at once.
 const BUFFER: usize = 1 << 20;
@@ -21,20 +21,40 @@ pub(super) fn records(path: &Path) -> anyhow::Result<Records<BufReader<File>>> {
     Records::new(file).context("failed to read the history")
 }
 
-/// Judges a file by every check; nothing is known of what its scenario promised.
-pub(super) fn check(path: &Path, verbose: bool) -> anyhow::Result<Severity> {
-    let records: Result<Vec<Record>, _> = records(path)?.collect();
+/// Judges a file by every check; nothing is known of what its scenario promised, but for what its etcd was told to
+/// compact by itself.
+pub(super) fn check(
+    path: &Path,
+    verbose: bool,
+    auto_compaction: Option<AutoCompaction>,
+) -> anyhow::Result<Severity> {
+    let mut records = records(path)?;
+    let read: Result<Vec<Record>, _> = records.by_ref().collect();
     let history = History {
-        records: records.context("failed to read the history")?,
+        records: read.context("failed to read the history")?,
     };
-    let verdicts = check::all(&history, &expectations(&history));
+    let expectations = Expectations {
+        auto_compaction,
+        ..expectations(&history)
+    };
+    let mut verdicts = check::all(&history, &expectations);
+    verdicts.extend(cut_off(&records));
     Ok(tell(path, &verdicts, verbose))
+}
+
+/// What is to be said where the file ends within a record.
+fn cut_off(records: &Records<BufReader<File>>) -> Option<Verdict> {
+    let reason = "it ends within a record: what came from there on is not judged".to_owned();
+    let found = || Verdict::new("file", Finding::Inconclusive { reason });
+    records.cut_off().then(found)
 }
 
 /// Judges linearizability record by record.
 pub(super) fn stream(path: &Path, verbose: bool) -> anyhow::Result<Severity> {
-    let verdict = check::stream(records(path)?).context("failed to read the history")?;
-    Ok(tell(path, &[verdict], verbose))
+    let mut records = records(path)?;
+    let verdict = check::stream(records.by_ref()).context("failed to read the history")?;
+    let verdicts: Vec<Verdict> = [verdict].into_iter().chain(cut_off(&records)).collect();
+    Ok(tell(path, &verdicts, verbose))
 }
 
 fn tell(path: &Path, verdicts: &[Verdict], verbose: bool) -> Severity {

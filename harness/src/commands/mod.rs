@@ -12,6 +12,7 @@ mod down;
 mod exit;
 mod fault;
 mod history_file;
+mod json;
 mod killed;
 mod list;
 mod logs;
@@ -20,6 +21,7 @@ mod report;
 mod run;
 mod status;
 mod target;
+mod throughput;
 mod up;
 
 pub use cli::{Cli, Command, start};

@@ -20,7 +20,7 @@ pub struct Args {
     #[arg(long)]
     keep: bool,
     /// Folder of the run directories.
-    #[arg(long, default_value = "runs")]
+    #[arg(long, default_value = "runs", env = "ETCD_HARNESS_RUNS")]
     runs: PathBuf,
 }
 

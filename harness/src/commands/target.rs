@@ -2,12 +2,15 @@
 
 use std::path::PathBuf;
 
+use clap::ArgMatches;
+use clap::parser::ValueSource;
+
 use crate::cluster::Choice;
 
 /// Which cluster a command works on.
 #[derive(Clone, Debug, clap::Args)]
 pub struct TargetArgs {
-    /// Name of the kind cluster; its context is `kind-NAME`.
+    /// Name of the kind cluster; its context is `kind-NAME`. Not beside --kubeconfig or --context.
     #[arg(
         long,
         global = true,
@@ -23,7 +26,35 @@ pub struct TargetArgs {
     pub context: Option<String>,
 }
 
+/// The options that name a cluster, the kind cluster's first.
+const NAMES: [&str; 3] = ["name", "kubeconfig", "context"];
+
 impl TargetArgs {
+    /// What is wrong with the options that the command line itself has, where a command works on a cluster or on none.
+    /// The environment speaks to all commands, so that what it says may be of no use to one.
+    pub(super) fn refuse(given: &ArgMatches, works_on_a_cluster: bool) -> Option<String> {
+        let is_given = |name: &&str| given.value_source(name) == Some(ValueSource::CommandLine);
+        let named: Vec<String> = NAMES
+            .iter()
+            .filter(|name| is_given(name))
+            .map(|name| format!("--{name}"))
+            .collect();
+        let words = named.join(" and ");
+        if named.is_empty() {
+            None
+        } else if !works_on_a_cluster {
+            Some(format!(
+                "this command works on no cluster: leave out {words}"
+            ))
+        } else if named.len() > 1 && is_given(&NAMES[0]) {
+            Some(format!(
+                "{words} name two clusters: leave out --name, which is for the harness's own"
+            ))
+        } else {
+            None
+        }
+    }
+
     /// The cluster that was chosen.
     pub fn choice(&self) -> Choice {
         Choice {

@@ -40,6 +40,8 @@ pub(crate) struct EtcdCluster {
     pub balanced: bool,
     /// What stands between pods and it.
     pub reach: Reach,
+    /// Minutes after which a member is replaced whose node is not ready; never when absent.
+    pub replaced_after: Option<u16>,
 }
 
 /// What the API server shows of an etcd cluster.
@@ -70,6 +72,7 @@ impl EtcdCluster {
             guard: Guard::Open,
             balanced: false,
             reach: Reach::Usual,
+            replaced_after: None,
         }
     }
 
@@ -134,6 +137,9 @@ impl EtcdCluster {
         let mut annotations = json!({});
         if let Some(policy) = self.reach.chosen() {
             annotations[labels::NETWORK_POLICY] = json!(policy);
+        }
+        if let Some(minutes) = self.replaced_after {
+            annotations[labels::REPLACE_UNREACHABLE] = json!(minutes.to_string());
         }
         json!({
             "apiVersion": "apps.kubeblocks.io/v1",
@@ -207,10 +213,8 @@ impl EtcdCluster {
     /// [`DeployError::Await`] with phase and conditions.
     pub(crate) async fn wait_running(&self, kube: &Client) -> Result<(), DeployError> {
         let what = format!("etcd cluster {}/{} running", self.namespace, self.name);
-        let running = wait_until(what.clone(), timeouts::CLUSTER_RUNNING, async || match self
-            .state(kube)
-            .await
-        {
+        let limit = timeouts::patient(timeouts::CLUSTER_RUNNING);
+        let running = wait_until(what.clone(), limit, async || match self.state(kube).await {
             Ok(state) if state.phase == "Running" && state.leader_endpoints > 0 => Poll::Ready(()),
             Ok(state) => Poll::NotYet::<(), String>(state.to_string()),
             Err(error) => Poll::NotYet(error.to_string()),
@@ -299,6 +303,11 @@ mod tests {
         let set = &cluster.manifest()["spec"]["componentSpecs"][0]["configs"][0];
         assert_eq!(set["name"], "etcd");
         assert_eq!(set["variables"]["quota-backend-bytes"], "16777216");
+        let minutes =
+            |of: &Value| of["metadata"]["annotations"][labels::REPLACE_UNREACHABLE].clone();
+        assert_eq!(minutes(&manifest), Value::Null, "never");
+        cluster.replaced_after = Some(5);
+        assert_eq!(minutes(&cluster.manifest()), "5");
     }
 
     #[test]

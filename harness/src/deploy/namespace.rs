@@ -1,6 +1,7 @@
 //! A namespace for one test: a random name, labelled, deleted when everything worth looking at has been collected.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
@@ -8,7 +9,7 @@ use kube::{Api, Client, ResourceExt};
 
 use crate::deploy::{DeployError, owner};
 use crate::timeouts;
-use crate::wait::{Poll, wait_until};
+use crate::wait::{Poll, WaitError, wait_until};
 
 /// Label of these namespaces; its value is the test's name.
 const LABEL: &str = "etcd-harness/test";
@@ -34,10 +35,10 @@ impl std::fmt::Debug for TempNamespace {
 const MOST: usize = 24;
 
 impl TempNamespace {
-    /// Creates one for the test `test`.
+    /// Creates one for the test `test`; asked for again while the API server is too busy to answer.
     ///
     /// # Errors
-    /// When the API server refuses.
+    /// When the API server refuses, or does not answer for a minute.
     pub(crate) async fn create(kube: &Client, test: &str) -> Result<Self, DeployError> {
         let word = label_value(test);
         let name = format!(
@@ -57,12 +58,28 @@ impl TempNamespace {
             ..Default::default()
         };
         let api: Api<Namespace> = Api::all(kube.clone());
-        let created = api.create(&PostParams::default(), &namespace).await;
-        created.map_err(|error| DeployError::call("create", format!("namespace {name}"), error))?;
-        Ok(Self {
-            name,
-            kube: kube.clone(),
-        })
+        let (params, unanswered) = (PostParams::default(), AtomicBool::new(false));
+        let what = format!("namespace {name}");
+        let created = wait_until(what.clone(), timeouts::EFFECT, async || {
+            // Set before the question: one that is cut off may have made it.
+            let before = unanswered.swap(true, Ordering::Relaxed);
+            let asked = api.create(&params, &namespace);
+            match tokio::time::timeout(timeouts::API_CALL, asked).await {
+                Ok(answer) => made(answer, before),
+                Err(_) => Poll::NotYet("no answer in time".to_owned()),
+            }
+        });
+        match created.await {
+            Ok(()) => Ok(Self {
+                name,
+                kube: kube.clone(),
+            }),
+            Err(WaitError::Failed { source, .. }) => Err(DeployError::call("create", what, source)),
+            Err(error @ WaitError::TimedOut { .. }) => Err(DeployError::Await {
+                what,
+                seen: error.to_string(),
+            }),
+        }
     }
 
     /// Deletes it and everything in it, without waiting. Its pods get a second: handing leadership over from member to
@@ -101,6 +118,19 @@ impl TempNamespace {
         patched
             .map(drop)
             .map_err(|error| DeployError::call("keep", format!("namespace {}", self.name), error))
+    }
+}
+
+/// What an answer says of a namespace that was asked for. Where an earlier question had no answer it may have made the
+/// namespace, whose name is no other's.
+fn made(answer: kube::Result<Namespace>, unanswered: bool) -> Poll<(), kube::Error> {
+    match answer {
+        Ok(_) => Poll::Ready(()),
+        Err(kube::Error::Api(status)) if status.code == 409 && unanswered => Poll::Ready(()),
+        Err(kube::Error::Api(status)) if status.code != 429 && status.code < 500 => {
+            Poll::Failed(kube::Error::Api(status))
+        }
+        Err(error) => Poll::NotYet(error.to_string()),
     }
 }
 
@@ -190,6 +220,34 @@ fn label_value(test: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kube::core::Status;
+
+    #[test]
+    fn a_namespace_is_asked_for_again_until_there_is_an_answer_and_not_after_a_refusal() {
+        let refused = |code| {
+            let status = Status::failure("no", "Reason").with_code(code);
+            Err(kube::Error::Api(Box::new(status)))
+        };
+        assert!(matches!(
+            made(Ok(Namespace::default()), false),
+            Poll::Ready(())
+        ));
+        for code in [429, 500, 503] {
+            assert!(
+                matches!(made(refused(code), false), Poll::NotYet(_)),
+                "{code}"
+            );
+        }
+        for code in [403, 409, 422] {
+            assert!(
+                matches!(made(refused(code), false), Poll::Failed(_)),
+                "{code}"
+            );
+        }
+        // The answer to the first question was lost.
+        assert!(matches!(made(refused(409), true), Poll::Ready(())));
+        assert!(matches!(made(refused(403), true), Poll::Failed(_)));
+    }
 
     #[test]
     fn any_test_name_makes_a_valid_label() {

@@ -12,8 +12,8 @@ use bollard::query_parameters::{
 use crate::cluster::kernel::{self, Trial};
 use crate::cluster::{Choice, NodeShell, kind_nodes};
 use crate::doctor::{Standing, Symptom};
-use crate::faults::Capabilities;
 use crate::faults::switch::container::{Order, Switch};
+use crate::faults::{Capabilities, try_kernel};
 use crate::timeouts;
 
 /// Gibibytes that six nodes, their images and a few runs need.
@@ -123,7 +123,7 @@ pub(crate) async fn kernel_findings(
     let mut capabilities = None;
     let scratch = Scratch::start(docker, choice).await;
     let trial = match &scratch {
-        Ok(scratch) => scratch.trial().await,
+        Ok(scratch) => try_kernel(&scratch.shell()).await,
         Err(reason) => Err(reason.clone()),
     };
     match trial {
@@ -246,15 +246,6 @@ impl Scratch {
         NodeShell::new(self.docker.clone(), self.name.clone())
     }
 
-    async fn trial(&self) -> Result<Trial, String> {
-        let output = self
-            .shell()
-            .run(&kernel::script())
-            .await
-            .map_err(|error| error.to_string())?;
-        Ok(kernel::parse(&output.stdout))
-    }
-
     async fn pause(&self) -> Symptom {
         let paused = self.docker.pause_container(&self.name).await;
         let thawed = self.docker.unpause_container(&self.name).await;
@@ -299,9 +290,9 @@ impl Scratch {
         let words =
             format!("{gib} GiB free where Docker keeps containers, {watches} file watchers");
         if gib >= DISK_NEEDED_GIB {
-            return Symptom::new("disk", Standing::Available, &words);
+            return Symptom::new("disk of nodes", Standing::Available, &words);
         }
-        Symptom::required("disk", Standing::Unavailable, &words).remedy(&format!(
+        Symptom::required("disk of nodes", Standing::Unavailable, &words).remedy(&format!(
             "six nodes and their images want {DISK_NEEDED_GIB} GiB: free some"
         ))
     }

@@ -1,7 +1,7 @@
-//! Which scenarios this machine cannot run, and why: those that the suite skips.
+//! Which scenarios this machine cannot run, and why: those that the suite leaves out.
 
 use crate::doctor::{Standing, Symptom};
-use crate::faults::Capabilities;
+use crate::faults::{Capabilities, Need};
 use crate::scenario::catalog;
 
 /// A line for each, or one that says that there is none.
@@ -10,9 +10,9 @@ pub(crate) fn findings(capabilities: &Capabilities) -> Vec<Symptom> {
     let skipped: Vec<Symptom> = all
         .iter()
         .filter_map(|scenario| {
-            let reason = scenario.impossible(capabilities)?;
-            let finding = Symptom::new(scenario.name, Standing::Unavailable, &reason);
-            Some(finding.remedy("the suite skips it and says so"))
+            let lack = scenario.impossible(capabilities)?;
+            let finding = Symptom::new(scenario.name, Standing::Unavailable, &lack.reason);
+            Some(finding.remedy(&remedy(lack.need)))
         })
         .collect();
     if skipped.is_empty() {
@@ -22,9 +22,21 @@ pub(crate) fn findings(capabilities: &Capabilities) -> Vec<Symptom> {
     skipped
 }
 
+/// What becomes of a scenario without this.
+fn remedy(need: Option<Need>) -> String {
+    match need {
+        Some(need) => format!(
+            "the suite ignores it and says so; `make e2e` fails unless E2E_LACKS names {}",
+            need.word()
+        ),
+        None => "try again: it is not known, and `make e2e` fails".to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::faults::Lack;
 
     fn able() -> Capabilities {
         Capabilities {
@@ -46,7 +58,7 @@ mod tests {
     #[test]
     fn what_needs_nodes_that_are_containers_is_named_where_there_are_none() {
         let findings = findings(&Capabilities {
-            node_shells: Some("no Docker answers here".to_owned()),
+            node_shells: Some(Lack::known(Need::NodeShells, "no Docker answers here")),
             ..able()
         });
         let balanced = |one: &&Symptom| one.subject == "outside::load_balancer_exposed";
@@ -71,5 +83,7 @@ mod tests {
                 .iter()
                 .all(|one| one.detail.contains("mount a file"))
         );
+        let told = &findings[0].remedy;
+        assert!(told.contains("E2E_LACKS names loop_mount"), "{told}");
     }
 }

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use crate::faults::{
-    Absence, DataLoss, Deletion, Direction, Disturbance, Fault, LogDamage, NodeSelector,
-    OperatorFault, Replicas, Traffic, Unsynced,
+    Absence, DataLoss, Declared, Deletion, Direction, Disturbance, FailAction, Fault, LogDamage,
+    NodeSelector, OperatorFault, Replicas, Traffic, Unsynced,
 };
 
 impl fmt::Display for Fault {
@@ -46,11 +46,7 @@ impl fmt::Display for Fault {
             | Fault::DisturbPeers { .. } => self.fmt_network(f),
             Fault::PauseNode { of } => write!(f, "pause {of}"),
             Fault::RestartNode { of } => write!(f, "restart {of}"),
-            Fault::KillNode {
-                of,
-                for_good: false,
-            } => write!(f, "switch off {of}"),
-            Fault::KillNode { of, for_good: true } => write!(f, "switch off {of} permanently"),
+            Fault::KillNode { of, declared } => write!(f, "switch off {of}{}", declared.words()),
             Fault::StopKubelet { of } => write!(f, "stop the kubelet of {of}"),
             Fault::Operator { how, replicas } => write!(f, "{how} {replicas}"),
             Fault::ControlPlane {
@@ -72,13 +68,14 @@ impl fmt::Display for Fault {
             | Fault::SlowDisk { .. }
             | Fault::LosePower { .. }
             | Fault::FailDisk { .. }
-            | Fault::DamageLog { .. } => self.fmt_disk(f),
+            | Fault::DamageLog { .. }
+            | Fault::Failpoint { .. } => self.fmt_disk(f),
         }
     }
 }
 
 impl Fault {
-    /// The faults of what is stored.
+    /// The faults of what is stored, and of the steps that store it.
     fn fmt_disk(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Fault::FillDisk { of } => write!(f, "fill the disk of {of}"),
@@ -95,6 +92,9 @@ impl Fault {
             }
             Fault::FailDisk { of } => write!(f, "let every sync of {of} fail"),
             Fault::DamageLog { of, how } => write!(f, "kill {of} and {} its log", how.words()),
+            Fault::Failpoint { of, at, action } => {
+                write!(f, "let etcd of {of} {action} at {}", at.join(" or "))
+            }
             other => write!(f, "{}", other.name()),
         }
     }
@@ -144,6 +144,16 @@ impl Deletion {
     }
 }
 
+impl Declared {
+    const fn words(self) -> &'static str {
+        match self {
+            Declared::Nothing => "",
+            Declared::Gone => " permanently",
+            Declared::OutOfService => " and taint it out of service",
+        }
+    }
+}
+
 impl DataLoss {
     const fn words(self) -> &'static str {
         match self {
@@ -159,6 +169,15 @@ impl LogDamage {
         match self {
             LogDamage::Flipped => "flip a bit of",
             LogDamage::Torn => "tear a write at the end of",
+        }
+    }
+}
+
+impl fmt::Display for FailAction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FailAction::Panic => write!(f, "panic"),
+            FailAction::Sleep { ms } => write!(f, "sleep for {ms} ms"),
         }
     }
 }
@@ -295,9 +314,37 @@ mod tests {
             power.to_string(),
             "take the power of all members with some of what they have not synced"
         );
+        let failpoint = |action| Fault::Failpoint {
+            of: Selector::Leader,
+            at: ["beforeCommit", "afterCommit"].map(str::to_owned).to_vec(),
+            action,
+        };
+        assert_eq!(
+            failpoint(FailAction::Panic).to_string(),
+            "let etcd of the leader panic at beforeCommit or afterCommit"
+        );
+        let slow = failpoint(FailAction::Sleep { ms: 100 }).to_string();
+        assert!(slow.contains("sleep for 100 ms at"), "{slow}");
+    }
+
+    #[test]
+    fn a_fault_of_a_node_reads_as_a_sentence() {
         let node = Fault::PauseNode {
             of: NodeSelector::Of(Selector::Ordinal(2)),
         };
         assert_eq!(node.to_string(), "pause the node of member 2");
+        let off = |declared| {
+            let of = NodeSelector::Of(Selector::Leader);
+            Fault::KillNode { of, declared }.to_string()
+        };
+        assert_eq!(off(Declared::Nothing), "switch off the node of the leader");
+        assert_eq!(
+            off(Declared::Gone),
+            "switch off the node of the leader permanently"
+        );
+        assert_eq!(
+            off(Declared::OutOfService),
+            "switch off the node of the leader and taint it out of service"
+        );
     }
 }

@@ -67,6 +67,14 @@ pub enum FaultError {
         /// Why.
         reason: String,
     },
+    /// It failed after it had made revisions itself.
+    #[error("{failed}")]
+    Wrote {
+        /// The revisions.
+        writes: Vec<i64>,
+        /// What failed.
+        failed: Box<FaultError>,
+    },
     /// It could not be taken back.
     #[error(
         "failed to heal {fault}: {reason}; `harness doctor --residue` shows what is left, `--fix` removes it"
@@ -94,6 +102,26 @@ impl FaultError {
                 waited_s: elapsed.as_secs_f64(),
                 seen: format!("{what}: {last}"),
             },
+        }
+    }
+
+    /// The same of a fault that had made these revisions itself: no client did, and the history has them.
+    pub(crate) fn with_writes(self, writes: Vec<i64>) -> Self {
+        match self {
+            error if writes.is_empty() => error,
+            FaultError::Wrote { failed, .. } => FaultError::Wrote { writes, failed },
+            error => FaultError::Wrote {
+                writes,
+                failed: Box::new(error),
+            },
+        }
+    }
+
+    /// Revisions that the fault had made itself before it failed.
+    pub(crate) fn writes(&self) -> &[i64] {
+        match self {
+            FaultError::Wrote { writes, .. } => writes,
+            _ => &[],
         }
     }
 

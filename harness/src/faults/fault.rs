@@ -118,8 +118,8 @@ pub enum Fault {
     KillNode {
         /// Which.
         of: NodeSelector,
-        /// True when its Node object is deleted too, as an administrator does who knows that it never comes back.
-        for_good: bool,
+        /// What is declared of it, as an administrator does who knows that it is off.
+        declared: Declared,
     },
     /// The kubelet is stopped; containers keep running.
     StopKubelet {
@@ -191,6 +191,16 @@ pub enum Fault {
     FailDisk {
         /// Whose.
         of: Selector,
+    },
+    /// etcd of members does something at one of its failpoints, which only a build with failpoints has. Of bare members
+    /// only.
+    Failpoint {
+        /// Whose.
+        of: Selector,
+        /// Failpoints by their names in etcd's sources, of which the seed picks one.
+        at: Vec<String>,
+        /// What it does there.
+        action: FailAction,
     },
     /// A member is killed, and starts again with a write-ahead log that its disk has damaged. Of bare members only.
     DamageLog {
@@ -308,6 +318,18 @@ pub enum NodeSelector {
     All,
 }
 
+/// What an administrator declares of a node that is off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Declared {
+    /// Nothing: its pods may still run.
+    Nothing,
+    /// That it never comes back: its Node object is deleted.
+    Gone,
+    /// That nothing runs there now: its Node object is tainted `node.kubernetes.io/out-of-service`.
+    OutOfService,
+}
+
 /// What happens to the operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -387,6 +409,19 @@ pub enum LogDamage {
     Torn,
 }
 
+/// What etcd does at a failpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailAction {
+    /// It panics when it comes there, which ends it.
+    Panic,
+    /// It sleeps there each time.
+    Sleep {
+        /// So many milliseconds.
+        ms: u32,
+    },
+}
+
 /// What a power loss takes of what was written and not synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -395,7 +430,7 @@ pub enum Unsynced {
     All,
     /// Some pages and sectors of it.
     Some,
-    /// All of the last second; the kernel has written back what is older.
+    /// All of the last second, which begins for all members at one moment; what is older was written back.
     LastSecond,
 }
 
@@ -434,6 +469,7 @@ impl Fault {
             Fault::LosePower { .. } => "lose_power",
             Fault::FailDisk { .. } => "fail_disk",
             Fault::DamageLog { .. } => "damage_log",
+            Fault::Failpoint { .. } => "failpoint",
         }
     }
 }

@@ -4,14 +4,15 @@
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
-use kube::api::{DeleteParams, DynamicObject, ListParams, PostParams};
+use kube::api::{DynamicObject, ListParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::cluster::NodeShell;
 use crate::deploy::cluster_resource;
 use crate::faults::members::roster;
 use crate::faults::running::{Injected, Running};
-use crate::faults::switch::deadman::{self, BY_SWITCH, Deed, Healed};
+use crate::faults::seen::until_seen;
+use crate::faults::switch::deadman::{self, BY_SWITCH, Deed, Healed, KUBECONFIG};
 use crate::faults::{Evidence, Fault, FaultContext, FaultError, Healing, Member, Target};
 use crate::timeouts;
 use crate::wait::{Poll, wait_until};
@@ -24,6 +25,8 @@ const HALF_OPEN: usize = 200;
 const POISON: usize = 3;
 /// Levels of their JSON: more than the operator reads (100), and few enough for this harness's own parser (128).
 const DEPTH: usize = 110;
+/// Label of those objects, so that what a killed process left is found.
+pub(crate) const UNREADABLE: &str = "etcd-harness/unreadable";
 /// Requests after which the flood is one.
 const FLOOD: u64 = 50;
 
@@ -52,10 +55,16 @@ pub(crate) async fn inject(context: &FaultContext, fault: &Fault) -> Result<Inje
         ));
     }
     let node = client.node()?.to_owned();
+    let planes = context.cluster.control_planes();
+    let plane = planes.into_iter().next().ok_or_else(|| {
+        let what = "a control-plane node that deletes the unreadable Clusters";
+        FaultError::find(what, "the cluster has none")
+    })?;
     let flood = Flood {
         fault: fault.to_string(),
         context: context.clone(),
         shell: context.cluster.shell(&node)?,
+        plane: context.cluster.shell(plane)?,
         trace: context.trace(),
     };
     let deed = Deed {
@@ -66,7 +75,7 @@ pub(crate) async fn inject(context: &FaultContext, fault: &Fault) -> Result<Inje
     };
     flood.poison().await?;
     if let Err(error) = deadman::run(&flood.shell, &deed).await {
-        flood.remove().await?;
+        deadman::take_back(&flood.plane, &flood.poisons()).await;
         return Err(error.into());
     }
     Ok(Injected {
@@ -87,6 +96,8 @@ struct Flood {
     context: FaultContext,
     /// Where the client's pod is.
     shell: NodeShell,
+    /// Where the unreadable Clusters are deleted.
+    plane: NodeShell,
     trace: String,
 }
 
@@ -96,7 +107,28 @@ impl Flood {
         Api::namespaced_with(kube, &self.context.namespace, &cluster_resource())
     }
 
+    /// Name of the traces of the unreadable Clusters, whose timer is in another node.
+    fn poisons(&self) -> String {
+        format!("{}-poison", self.trace)
+    }
+
+    /// Starts the timer that deletes them, then makes them.
     async fn poison(&self) -> Result<(), FaultError> {
+        let deed = Deed {
+            trace: &self.poisons(),
+            limit: self.context.dead_man,
+            heal: &deletion(&self.context.namespace, &self.trace),
+            inject: "true",
+        };
+        deadman::run(&self.plane, &deed).await?;
+        let made = self.make().await;
+        if made.is_err() {
+            deadman::take_back(&self.plane, &self.poisons()).await;
+        }
+        made
+    }
+
+    async fn make(&self) -> Result<(), FaultError> {
         for number in 0..POISON {
             let name = name(&self.trace, number);
             let failed = |error: String| FaultError::api(format!("make Cluster {name}"), error);
@@ -107,22 +139,6 @@ impl Flood {
                 .create(&PostParams::default(), &object)
                 .await;
             made.map_err(|error| failed(error.to_string()))?;
-        }
-        Ok(())
-    }
-
-    async fn remove(&self) -> Result<(), FaultError> {
-        for number in 0..POISON {
-            let name = name(&self.trace, number);
-            match self
-                .clusters()
-                .delete(&name, &DeleteParams::default())
-                .await
-            {
-                Err(kube::Error::Api(status)) if status.is_not_found() => {}
-                Err(error) => return Err(FaultError::api(format!("delete Cluster {name}"), error)),
-                Ok(_) => {}
-            }
         }
         Ok(())
     }
@@ -153,25 +169,23 @@ impl Flood {
 
 impl Running for Flood {
     async fn effect(&mut self) -> Result<Evidence, FaultError> {
-        let seen = wait_until("a flood", timeouts::EFFECT, async || {
-            match self.done().await {
-                Ok(done) if done.sent >= FLOOD && done.held >= HALF_OPEN => Poll::Ready(done),
-                Ok(done) => Poll::NotYet(format!("{done:?}")),
-                Err(error) => Poll::Failed(error),
-            }
+        let seen = until_seen(&self.fault, "a flood", async || {
+            let done = self.done().await?;
+            let is_one = done.sent >= FLOOD && done.held >= HALF_OPEN;
+            Ok(is_one.then_some(done).ok_or_else(|| format!("{done:?}")))
         });
-        let done = seen
-            .await
-            .map_err(|error| FaultError::unseen(&self.fault, error))?;
+        let done = seen.await?;
         Ok(Evidence::new()
             .with("requests sent", done.sent)
             .with("half-open connections made", done.held))
     }
 
     async fn heal(&mut self) -> Result<Healing, FaultError> {
-        let done = self.done().await?;
-        let healed = deadman::heal(&self.shell, &self.trace).await?;
-        self.remove().await?;
+        // What cannot be looked at is healed too, and each part whatever became of the other.
+        let done = self.done().await;
+        let flood = deadman::heal(&self.shell, &self.trace).await;
+        let poison = deadman::heal(&self.plane, &self.poisons()).await;
+        let (done, healed) = (done?, [flood?, poison?]);
         let gone = wait_until("its Clusters gone", timeouts::HEAL, async || {
             match self.left().await {
                 Ok(None) => Poll::Ready(()),
@@ -183,7 +197,7 @@ impl Running for Flood {
             .map_err(|error| FaultError::api("delete the flood's Clusters", error))?;
         let mut healing = Healing::default();
         healing.evidence.add("requests sent in all", done.sent);
-        if healed == Healed::ByTimer {
+        if healed.contains(&Healed::ByTimer) {
             healing.early("the flood", BY_SWITCH);
         }
         Ok(healing)
@@ -191,6 +205,9 @@ impl Running for Flood {
 
     async fn residue(&self) -> Result<Option<String>, FaultError> {
         if let Some(left) = self.left().await? {
+            return Ok(Some(left));
+        }
+        if let Some(left) = deadman::residue(&self.plane, &self.poisons()).await? {
             return Ok(Some(left));
         }
         Ok(deadman::residue(&self.shell, &self.trace).await?)
@@ -224,11 +241,22 @@ fn name(trace: &str, number: usize) -> String {
     format!("poison-{trace}-{number}")
 }
 
+/// Deletes the unreadable Clusters, by names: no list of them can be read whole.
+fn deletion(namespace: &str, trace: &str) -> String {
+    let names: Vec<String> = (0..POISON).map(|number| name(trace, number)).collect();
+    format!(
+        "{KUBECONFIG}kubectl --request-timeout=5s delete -n {namespace} clusters.apps.kubeblocks.io {} --ignore-not-found \
+         --wait=false >/dev/null || exit 1",
+        names.join(" ")
+    )
+}
+
 /// A Cluster that the schema lets through and that is nested deeper than the operator reads.
 fn unreadable(name: &str) -> Value {
     let deep = (0..DEPTH).fold(json!({}), |inner, _| json!({ "a": inner }));
     json!({
-        "apiVersion": "apps.kubeblocks.io/v1", "kind": "Cluster", "metadata": { "name": name },
+        "apiVersion": "apps.kubeblocks.io/v1", "kind": "Cluster",
+        "metadata": { "name": name, "labels": { UNREADABLE: "true" } },
         "spec": { "terminationPolicy": "Delete", "componentSpecs": [{
             "name": "etcd", "componentDef": "etcd", "replicas": 1, "schedulingPolicy": { "affinity": deep },
         }] },
@@ -282,11 +310,11 @@ setsid -f sh -c 'echo $$ >{place}.group; exec nsenter -t '$i' -n bash {place}.fl
     )
 }
 
-/// Ends it, wherever it is.
+/// Ends it, wherever it is. Without `--`, which dash takes for a number after a signal.
 fn end(trace: &str) -> String {
     let place = place(trace);
     format!(
-        "rm -f {place}.loop\n[ -s {place}.group ] && kill -KILL -- -$(cat {place}.group) 2>/dev/null\n\
+        "rm -f {place}.loop\n[ -s {place}.group ] && kill -KILL -$(cat {place}.group) 2>/dev/null\n\
          rm -f {place}.flood {place}.group {place}.sent {place}.held\ntrue"
     )
 }
@@ -295,6 +323,7 @@ fn end(trace: &str) -> String {
 mod tests {
     use std::io::Read;
     use std::net::{TcpListener, TcpStream};
+    use std::thread::JoinHandle;
 
     use super::*;
 
@@ -307,6 +336,7 @@ mod tests {
         for (shell, script) in [
             ("sh", script.as_str()),
             ("sh", &end("f1")),
+            ("sh", &deletion("n", "f1")),
             ("bash", flood(&script)),
         ] {
             let status = std::process::Command::new(shell)
@@ -321,10 +351,10 @@ mod tests {
         rest.split_once("\nEND-OF-FLOOD").expect("its end").0
     }
 
-    /// What the other end has said when it has been silent for a while, or has said all.
-    fn said(stream: &mut TcpStream) -> String {
-        let silence = std::time::Duration::from_millis(500);
-        stream.set_read_timeout(Some(silence)).expect("timeout");
+    /// What the other end says until it closes, or has said all; the limit is only against hanging.
+    fn said(mut stream: TcpStream) -> String {
+        let guard = std::time::Duration::from_secs(60);
+        stream.set_read_timeout(Some(guard)).expect("timeout");
         let mut text = Vec::new();
         let mut part = [0; 128];
         while !text.ends_with(b"\r\n\r\n") {
@@ -336,45 +366,93 @@ mod tests {
         String::from_utf8_lossy(&text).into_owned()
     }
 
+    /// The flood's script for a port, with its files in another place; three half-open connections, which it closes
+    /// when the file `hold` is gone.
+    fn local_flood(place: &str, port: u16) -> String {
+        let script = begin("f1", "u", &["127.0.0.1".to_owned()]);
+        let script = flood(&script);
+        let hold = "while [ -e PLACE.hold ]; do sleep 0.05; done";
+        let changes = [
+            ("sleep 2\n", hold.to_owned() + "\n"),
+            ("/5001", format!("/{port}")),
+            ("seq 200", "seq 3".to_owned()),
+        ];
+        let script = changes
+            .iter()
+            .fold(script.to_owned(), |script, (from, to)| {
+                assert!(script.contains(from), "{from}: {script}");
+                script.replace(from, to)
+            });
+        script
+            .replace("PLACE", place)
+            .replace(&super::place("f1"), place)
+    }
+
     #[test]
     fn a_flood_asks_and_leaves_requests_half_said() {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("bind");
         let port = listener.local_addr().expect("address").port();
         let dir = tempfile::tempdir().expect("a folder");
         let place = dir.path().join("f1").display().to_string();
-        std::fs::write(format!("{place}.loop"), "").expect("write");
-        let script = begin("f1", "u", &["127.0.0.1".to_owned()]);
-        let script = flood(&script)
-            .replace(&super::place("f1"), &place)
-            .replace("/5001", &format!("/{port}"))
-            .replace("seq 200", "seq 3");
+        for file in ["loop", "hold"] {
+            std::fs::write(format!("{place}.{file}"), "").expect("write");
+        }
         let mut child = std::process::Command::new("bash")
-            .args(["-c", &script])
+            .args(["-c", &local_flood(&place, port)])
             .spawn()
             .expect("bash");
-        let (mut half, mut whole, mut open) = (0, 0, Vec::new());
-        while half < 3 || whole < 3 {
-            let (mut stream, _) = listener.accept().expect("accept");
-            let text = said(&mut stream);
-            assert!(
-                text.starts_with("GET /v1.0/members HTTP/1.1\r\nHost:"),
-                "{text}"
-            );
-            if text.ends_with("\r\n\r\n") {
-                whole += 1;
-            } else {
-                half += 1;
-            }
-            open.push(stream);
+        let mut said_by = Vec::new();
+        let listen = |stream| std::thread::spawn(move || said(stream));
+        let held = || std::fs::read_to_string(format!("{place}.held")).unwrap_or_default();
+        let ended = |of: &[JoinHandle<String>]| of.iter().filter(|one| one.is_finished()).count();
+        while ended(&said_by) < 3 || !held().contains("held 3\n") {
+            said_by.push(listen(listener.accept().expect("accept").0));
         }
-        std::fs::remove_file(format!("{place}.loop")).expect("remove");
-        drop(listener);
+        let (whole, others): (Vec<_>, Vec<_>) =
+            said_by.into_iter().partition(JoinHandle::is_finished);
+        for text in whole.into_iter().map(|one| one.join().expect("a text")) {
+            assert!(text.ends_with("\r\n\r\n"), "it was not held: {text}");
+        }
+        for file in ["loop", "hold"] {
+            std::fs::remove_file(format!("{place}.{file}")).expect("remove");
+        }
         child.wait().expect("it ends when it is told to");
-        let mut text = std::fs::read_to_string(format!("{place}.sent")).expect("sent");
-        text += &std::fs::read_to_string(format!("{place}.held")).expect("held");
-        let done = Done::read(&text);
-        assert!(done.sent >= 3, "{text}");
-        assert!(text.contains("held 3"), "{text}");
+        listener.set_nonblocking(true).expect("not blocking");
+        let rest = listener.incoming().map_while(Result::ok).map(listen);
+        let others = others.into_iter().chain(rest.collect::<Vec<_>>());
+        let texts: Vec<String> = others.map(|one| one.join().expect("a text")).collect();
+        let begins = |text: &String| text.starts_with("GET /v1.0/members HTTP/1.1\r\nHost:");
+        assert!(texts.iter().all(begins), "{texts:?}");
+        let half = texts.iter().filter(|text| !text.ends_with("\r\n\r\n"));
+        assert_eq!(half.count(), 3, "{texts:?}");
+        let sent = std::fs::read_to_string(format!("{place}.sent")).expect("sent");
+        let done = Done::read(&(sent + &held()));
+        assert!(done.sent >= 3 && done.held == 3, "{done:?}");
+    }
+
+    #[test]
+    fn a_flood_that_is_ended_is_killed_in_the_shell_of_a_node() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let place = dir.path().join("f1").display().to_string();
+        let sh = |script: &str| {
+            let status = std::process::Command::new("sh")
+                .args(["-c", script])
+                .status();
+            assert!(status.expect("a shell").success(), "{script}");
+        };
+        sh(&format!(
+            "setsid -f sh -c 'echo $$ >{place}.group; exec sleep 60' </dev/null >/dev/null 2>&1\n\
+             until [ -s {place}.group ]; do sleep 0.05; done"
+        ));
+        let group = std::fs::read_to_string(format!("{place}.group")).expect("a group");
+        sh(&end("f1").replace(&super::place("f1"), &place));
+        // One that was not waited for has no command line either.
+        let line = format!("/proc/{}/cmdline", group.trim());
+        let begun = std::time::Instant::now();
+        while std::fs::read(&line).is_ok_and(|line| !line.is_empty()) {
+            assert!(begun.elapsed().as_secs() < 20, "it continues");
+            sh("sleep 0.05");
+        }
     }
 
     #[test]

@@ -42,10 +42,10 @@ impl std::fmt::Debug for Active {
 /// [`FaultError::Unavailable`] where it is not possible, else the step that failed; what was half done is taken back
 /// by the switch.
 pub async fn inject(context: &FaultContext, fault: &Fault) -> Result<Active, FaultError> {
-    if let Availability::Unavailable(reason) = availability(fault, &context.capabilities) {
+    if let Availability::Unavailable(lack) = availability(fault, &context.capabilities) {
         return Err(FaultError::Unavailable {
             fault: fault.to_string(),
-            reason,
+            reason: lack.reason,
         });
     }
     let begun = Instant::now();
@@ -85,6 +85,7 @@ pub async fn inject(context: &FaultContext, fault: &Fault) -> Result<Active, Fau
         | Fault::SlowDisk { .. }
         | Fault::LosePower { .. }
         | Fault::FailDisk { .. }
+        | Fault::Failpoint { .. }
         | Fault::DamageLog { .. } => Err(FaultError::find("bare members", fault)),
     }?;
     Ok(Active::of(fault, begun, injected))

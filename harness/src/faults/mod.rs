@@ -15,6 +15,7 @@
 //! What needs a shell in a node is unavailable where nodes are no containers; [`availability`] says so beforehand.
 
 mod availability;
+mod capabilities;
 mod context;
 mod data;
 mod display;
@@ -26,29 +27,34 @@ mod healing;
 mod inject;
 mod member;
 mod members;
+mod need;
 mod network;
 mod node;
 mod pods;
 mod process;
 pub(crate) mod residue;
 mod running;
+mod seen;
 mod selector;
 pub(crate) mod switch;
 mod target;
 mod template;
 mod together;
 
-pub use availability::{Availability, Capabilities, Need, availability, impossible, need};
+pub use availability::{Availability, availability, impossible, need};
+pub use capabilities::Capabilities;
+pub(crate) use capabilities::try_kernel;
 pub use context::FaultContext;
 pub use error::{FaultError, SelectError};
 pub use evidence::Evidence;
 pub use fault::{
-    Absence, Container, ControlPlanePart, DataLoss, Deletion, Direction, Disturbance, Fault,
-    LogDamage, NodeSelector, OperatorFault, Replicas, Traffic, Unsynced,
+    Absence, Container, ControlPlanePart, DataLoss, Declared, Deletion, Direction, Disturbance,
+    FailAction, Fault, LogDamage, NodeSelector, OperatorFault, Replicas, Traffic, Unsynced,
 };
 pub use healing::Healing;
 pub use inject::{Active, inject};
 pub use member::Member;
+pub use need::{Lack, Need};
 pub(crate) use network::{Cut, parties};
 pub(crate) use running::{AnyRunning, Injected, Running};
 pub use selector::Selector;

@@ -11,7 +11,7 @@ use crate::cluster::NodeShell;
 use crate::deploy::cluster_resource;
 use crate::faults::members::pod_labels;
 use crate::faults::running::{Injected, Running};
-use crate::faults::switch::deadman::{self, BY_SWITCH, Deed, Healed};
+use crate::faults::switch::deadman::{self, BY_SWITCH, Deed, Healed, KUBECONFIG};
 use crate::faults::{Evidence, Fault, FaultContext, FaultError, Healing, Target};
 use crate::timeouts;
 use crate::wait::{Poll, wait_every, wait_until};
@@ -99,8 +99,6 @@ impl Edit {
     }
 }
 
-const KUBECONFIG: &str = "export KUBECONFIG=/etc/kubernetes/admin.conf\n";
-
 /// A command that patches the Cluster.
 fn patched(cluster: &str, patch: &Value) -> String {
     let text = base64::engine::general_purpose::STANDARD.encode(patch.to_string());
@@ -152,7 +150,7 @@ impl Running for Edit {
             match self.unschedulable().await {
                 Ok(all) if all.is_empty() => Poll::NotYet("every pod has one".to_owned()),
                 Ok(all) => Poll::Ready(all.join("; ")),
-                Err(error) => Poll::Failed(error),
+                Err(error) => Poll::NotYet(error.to_string()),
             }
         });
         let seen = seen.await;

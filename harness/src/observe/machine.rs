@@ -29,7 +29,7 @@ impl MachineLog {
         Ok(Self { seen, sampler })
     }
 
-    /// Stops. `offset` is what must be added to this host's wall clock to get the recording client's.
+    /// Stops. `offset` is what must be added to this host's clock to get the recording client's.
     pub(crate) fn finish(self, offset: Nanos) -> Vec<Record> {
         drop(self.sampler);
         let samples = std::mem::take(&mut *lock(&self.seen)).into_iter();

@@ -12,7 +12,7 @@ mod membership;
 mod objects;
 mod watch;
 
-pub(crate) use clock::now;
+pub(crate) use clock::{Reading, now, offsets_agree};
 pub(crate) use machine::MachineLog;
 pub(crate) use membership::lists as member_lists;
 pub(crate) use watch::{Observer, Subject};

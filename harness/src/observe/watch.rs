@@ -44,8 +44,8 @@ pub(crate) struct Observer {
 }
 
 impl Observer {
-    /// Starts watching. `offset` is what must be added to this host's wall clock to get the recording client's.
-    pub(crate) fn start(client: &Client, subject: &Subject, offset: Nanos) -> Self {
+    /// Starts watching, on this host's clock.
+    pub(crate) fn start(client: &Client, subject: &Subject) -> Self {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let mut tasks = JoinSet::new();
         let pods: Api<Pod> = Api::namespaced(client.clone(), &subject.namespace);
@@ -53,7 +53,7 @@ impl Observer {
             pods,
             subject.pods.clone(),
             Arc::clone(&seen),
-            move |pod, gone| Record::Pod(objects::pod(now(offset), pod, gone)),
+            move |pod, gone| Record::Pod(objects::pod(now(0), pod, gone)),
         ));
         let slices: Api<EndpointSlice> = Api::namespaced(client.clone(), &subject.namespace);
         let service = subject.service.clone();
@@ -62,23 +62,27 @@ impl Observer {
             slices,
             selector,
             Arc::clone(&seen),
-            move |slice, gone| {
-                Record::Endpoints(objects::endpoints(now(offset), slice, &service, gone))
-            },
+            move |slice, gone| Record::Endpoints(objects::endpoints(now(0), slice, &service, gone)),
         ));
         Self { seen, tasks }
     }
 
     /// Writes down these member lists, too.
-    pub(crate) fn follow_membership(&mut self, lists: BoxStream<'static, String>, offset: Nanos) {
+    pub(crate) fn follow_membership(&mut self, lists: BoxStream<'static, String>) {
         let seen = Arc::clone(&self.seen);
-        self.tasks.spawn(membership::follow(lists, seen, offset));
+        self.tasks.spawn(membership::follow(lists, seen));
     }
 
-    /// Stops watching and returns what was seen, in the order in which it was delivered.
-    pub(crate) async fn finish(mut self) -> Vec<Record> {
+    /// Stops watching and returns what was seen, in the order in which it was delivered. `offset` is what must be added
+    /// to this host's clock to get the recording client's, which was not there when the watches began.
+    pub(crate) async fn finish(mut self, offset: Nanos) -> Vec<Record> {
         self.tasks.shutdown().await;
-        std::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner))
+        let mut seen =
+            std::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner));
+        for record in &mut seen {
+            record.shift(offset);
+        }
+        seen
     }
 }
 

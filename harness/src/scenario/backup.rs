@@ -99,7 +99,7 @@ impl BackUp {
     /// Waits until it runs, or has ended already.
     pub(super) async fn begun(&self) -> Result<String, RunError> {
         let begun = |told: &Told| told.phase == "Running" || told.has_ended();
-        let limit = timeouts::EFFECT_SLOW;
+        let limit = timeouts::patient(timeouts::EFFECT_SLOW);
         let told = wait(&self.subject, &self.name, "begun", limit, begun).await?;
         Ok(told.phase)
     }

@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use etcd_history::History;
-use etcd_history::record::Nanos;
 use futures::{AsyncBufReadExt, TryStreamExt};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{LogParams, PostParams};
@@ -12,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
 use crate::deploy::Keys;
-use crate::observe;
+use crate::observe::{self, Reading};
 use crate::scenario::description::Load;
 use crate::scenario::inside::{Inside, POD};
 use crate::scenario::outside::{Outside, Routes};
@@ -36,8 +35,12 @@ const MOST_CLIENTS: u32 = 100;
 const SHORT_LEASE_S: u32 = 3;
 /// Longest time for stopping the traffic: the deadline of an operation and an exec on a busy machine.
 const STOP: Duration = Duration::from_secs(40);
-/// Longest time for the final phase.
-const FINAL: Duration = Duration::from_secs(60);
+/// Seconds that the final phase gets: on a slow machine one answer takes some of them, and what fails is tried again.
+const FINAL_S: u64 = 100;
+/// Longest time for the command of the final phase, of which one attempt gets half.
+const FINAL: Duration = Duration::from_secs(240);
+/// Longest time for the history, of which one attempt gets half.
+const HISTORY: Duration = Duration::from_secs(120);
 
 /// The recording client's pod.
 #[derive(Clone)]
@@ -70,7 +73,7 @@ impl RecordingClient {
             },
         )
         .await
-        .map_err(|error| RunError::Wait(error.to_string()))?;
+        .map_err(|error| RunError::Unready(error.to_string()))?;
         Ok(Self {
             place: Place::Pod(inside),
         })
@@ -129,24 +132,49 @@ impl RecordingClient {
             },
         )
         .await
-        .map_err(|error| RunError::Wait(error.to_string()))
+        .map_err(|error| RunError::Unready(error.to_string()))
     }
 
-    /// Starts the traffic; returns what must be added to this host's wall clock to get the client's.
-    pub(super) async fn start(&self) -> Result<Nanos, RunError> {
+    /// Starts the traffic; returns the client's clock.
+    pub(super) async fn start(&self) -> Result<Reading, RunError> {
+        self.clock("start", timeouts::NODE_COMMAND).await
+    }
+
+    /// Ends the traffic; returns the client's clock.
+    pub(super) async fn stop(&self) -> Result<Reading, RunError> {
+        match self.clock("stop", STOP).await {
+            Err(RunError::Client { command, message }) => Err(RunError::Client {
+                command,
+                message: message + &self.last_words().await,
+            }),
+            read => read,
+        }
+    }
+
+    /// What its process said when it ended by itself, nothing where it did not.
+    async fn last_words(&self) -> String {
+        let Place::Pod(inside) = &self.place else {
+            return String::new();
+        };
+        match tokio::time::timeout(timeouts::API_CALL, inside.pods.get(POD)).await {
+            Ok(Ok(pod)) => {
+                let said = ended(&pod).map(|said| format!("; it had ended: {said}"));
+                said.unwrap_or_default()
+            }
+            _ => String::new(),
+        }
+    }
+
+    /// Runs a command that prints the client's clock.
+    async fn clock(&self, command: &str, limit: Duration) -> Result<Reading, RunError> {
         let before = observe::now(0);
-        let printed = self.exec(&["start"], timeouts::NODE_COMMAND).await?;
+        let printed = self.exec(&[command], limit).await?;
         let after = observe::now(0);
-        let clock = String::from_utf8_lossy(&printed)
-            .trim()
-            .parse()
-            .unwrap_or(before);
-        Ok(offset(before, clock, after))
-    }
-
-    /// Ends the traffic.
-    pub(super) async fn stop(&self) -> Result<(), RunError> {
-        self.exec(&["stop"], STOP).await.map(drop)
+        let reading = Reading::of(before, &String::from_utf8_lossy(&printed), after);
+        reading.map_err(|message| RunError::Client {
+            command: command.to_owned(),
+            message,
+        })
     }
 
     /// The final phase, with the members that the cluster has now; returns its summary.
@@ -155,7 +183,8 @@ impl RecordingClient {
             Place::Pod(_) => subject.member_arguments(&subject.pod_names()),
             Place::Container(_, routes) => routes.arguments(),
         };
-        let mut arguments = vec!["final", "--seconds", "30"];
+        let seconds = FINAL_S.to_string();
+        let mut arguments = vec!["final", "--seconds", &seconds];
         arguments.extend(members.iter().map(String::as_str));
         let text = self.exec(&arguments, FINAL).await?;
         serde_json::from_slice(&text).map_err(|error| RunError::Client {
@@ -174,7 +203,7 @@ impl RecordingClient {
 
     /// The history so far.
     pub(super) async fn history(&self) -> Result<History, RunError> {
-        let text = self.exec(&["dump"], FINAL).await?;
+        let text = self.exec(&["dump"], HISTORY).await?;
         Ok(History::read(text.as_slice())?)
     }
 
@@ -198,16 +227,6 @@ impl RecordingClient {
     }
 }
 
-/// What must be added to this host's wall clock to get a clock that was read between these two times of it.
-pub(crate) fn offset(before: Nanos, clock: Nanos, after: Nanos) -> Nanos {
-    // Nodes that are containers have this host's clock: then the reading lies between and there is nothing to add.
-    if (before..=after).contains(&clock) {
-        0
-    } else {
-        clock - before.midpoint(after)
-    }
-}
-
 /// What the client is told.
 pub(super) struct ClientPlan<'a> {
     pub(super) image: &'a str,
@@ -215,6 +234,8 @@ pub(super) struct ClientPlan<'a> {
     pub(super) load: Load,
     /// Secrets that are mounted beside those that open the cluster, when they come, each at [`folder`] of its name.
     pub(super) others: &'a [&'static str],
+    /// True when what it records is judged as it comes.
+    pub(super) judged: bool,
     /// True when there are control-plane nodes that it can run on, where no fault hits it.
     pub(super) on_control_plane: bool,
 }
@@ -227,6 +248,7 @@ fn config(subject: &Subject, plan: &ClientPlan<'_>) -> Value {
         "service": subject.service_address(),
         "members": members,
         "gated": true,
+        "judged": plan.judged,
         "held_redials_on_deadline": plan.load.held_redials_on_deadline,
         "rates": rates(plan.load),
         "access": subject.keys().map_or(json!({}), |keys| access(&keys)),
@@ -277,6 +299,9 @@ pub(crate) fn rates(load: Load) -> Value {
         rates["clients"] = json!(clients);
         rates["client_rate"] = json!(f64::from(load.operations_s) / f64::from(clients));
     }
+    if load.compares > 1 {
+        rates["compares"] = json!(load.compares);
+    }
     if load.leases_expire {
         rates["lease_s"] = json!(SHORT_LEASE_S);
     }
@@ -325,6 +350,8 @@ fn pod(subject: &Subject, plan: &ClientPlan<'_>) -> Value {
                 "image": plan.image,
                 "imagePullPolicy": "IfNotPresent",
                 "command": ["/workload", "run"],
+                // Its last line says why it ended.
+                "terminationMessagePolicy": "FallbackToLogsOnError",
                 "env": [
                     {"name": "WORKLOAD_CONFIG", "value": config(subject, plan).to_string()},
                     {"name": "WORKLOAD_DIR", "value": "/history"},
@@ -335,6 +362,17 @@ fn pod(subject: &Subject, plan: &ClientPlan<'_>) -> Value {
             "volumes": volumes,
         },
     })
+}
+
+/// What the newest process of the pod that ended said.
+fn ended(pod: &Pod) -> Option<String> {
+    let container = pod.status.as_ref()?.container_statuses.as_ref()?.first()?;
+    let states = [&container.state, &container.last_state];
+    let mut states = states.into_iter().flatten();
+    let ended = states.find_map(|state| state.terminated.as_ref())?;
+    let said = ended.message.as_deref().unwrap_or_default();
+    let said = said.trim().lines().next_back().unwrap_or("it said nothing");
+    Some(format!("exit code {}, {said}", ended.exit_code))
 }
 
 fn running(pod: &Pod) -> Result<(), String> {
@@ -353,4 +391,38 @@ fn running(pod: &Pod) -> Result<(), String> {
         .and_then(|state| state.waiting.as_ref())
         .and_then(|waiting| waiting.reason.clone());
     Err(waiting.unwrap_or_else(|| "not running".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_final_phase_is_over_before_the_command_is_given_up() {
+        let one = FINAL / 2;
+        assert!(
+            one >= Duration::from_secs(FINAL_S) + timeouts::API_CALL,
+            "{one:?}"
+        );
+    }
+
+    #[test]
+    fn a_client_that_ended_says_why() {
+        let pod = |state: Value, last: Value| -> Pod {
+            serde_json::from_value(json!({"status": {"containerStatuses": [{"name": POD, "image": "",
+                "imageID": "", "ready": false, "restartCount": 1, "state": state, "lastState": last}]}}))
+            .expect("a pod")
+        };
+        let full = "12s 90 ops\nfailed to write the history: its volume is full\n";
+        let full = json!({"terminated": {"exitCode": 70, "message": full}});
+        let running = json!({"running": {}});
+        let expected = "exit code 70, failed to write the history: its volume is full";
+        assert_eq!(
+            ended(&pod(running.clone(), full.clone())).as_deref(),
+            Some(expected)
+        );
+        assert_eq!(ended(&pod(full, json!({}))).as_deref(), Some(expected));
+        assert_eq!(ended(&pod(running, json!({}))), None);
+        assert_eq!(ended(&Pod::default()), None);
+    }
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::bench::Probe;
 use crate::deploy::{Guard, Reach};
-use crate::faults::{Capabilities, Fault, impossible};
+use crate::faults::{Capabilities, Fault, Lack, Need, impossible};
 use crate::scenario::{Event, Operation, Promise};
 use crate::timeouts;
 
@@ -87,6 +87,8 @@ pub struct Trial {
     pub sends_snapshot: bool,
     /// True when the cluster must recover while the faults are still on.
     pub recovers_under_fault: bool,
+    /// Minutes after which the owner has a member replaced whose node is not ready, as the faults make one.
+    pub replaced_after: Option<u16>,
     /// Time under load after the cluster has recovered.
     pub settle: Duration,
     /// True when every member's data is on a small file system of its own.
@@ -120,6 +122,9 @@ pub struct Load {
     /// True when clients compact what is a moment old, and send transactions that write beside a read of what is
     /// compacted.
     pub compacted_txns: bool,
+    /// How often each compare of a transaction is sent, up to 1000. More than once takes etcd longer to apply, and
+    /// clients swap keys of their own then.
+    pub compares: u32,
     /// True when each mixed client asks one member only; for bare members.
     pub pinned: bool,
     /// Milliseconds between two questions for the progress of each watch under load, 5 to 10000; 0: only in silence.
@@ -140,6 +145,7 @@ impl Default for Load {
             leases_expire: false,
             compacts: false,
             compacted_txns: false,
+            compares: 1,
             pinned: false,
             progress_ms: 0,
             future: 0,
@@ -169,6 +175,13 @@ impl Load {
 }
 
 impl Trial {
+    /// True when linearizability may be judged as it is recorded: the recording client alone writes to its keys, and no
+    /// data is given up.
+    pub fn judged_live(&self) -> bool {
+        let writes = |fault: &Fault| matches!(fault, Fault::FillQuota | Fault::CorruptData { .. });
+        !self.faults.iter().any(writes) && !self.operations.contains(&Operation::RecoverQuorum)
+    }
+
     /// Phases that must come in time.
     pub fn in_time(&self, recovers_within: Duration) -> Vec<InTime> {
         let limit = |from: &str, to: &str, limit: Duration| InTime {
@@ -242,6 +255,7 @@ impl Scenario {
             until: None,
             sends_snapshot: false,
             recovers_under_fault: false,
+            replaced_after: None,
             settle: Duration::from_secs(1),
             small_volumes: false,
             growing: false,
@@ -372,6 +386,14 @@ impl Scenario {
         self.with(|trial| trial.recovers_under_fault = true)
     }
 
+    /// The owner has a member replaced whose node was not ready for so many minutes. The faults last as long, and on.
+    #[must_use]
+    pub fn replaced_after(self, minutes: u16) -> Self {
+        let late = self.lasts(60 * u64::from(minutes));
+        let late = late.recovers_under_fault();
+        late.with(|trial| trial.replaced_after = Some(minutes))
+    }
+
     /// A held connection is given up only when it breaks: a deposed leader must cut it.
     #[must_use]
     pub fn patient_connections(self) -> Self {
@@ -400,6 +422,12 @@ impl Scenario {
     #[must_use]
     pub fn compacted_txns(self) -> Self {
         self.with(|trial| trial.load.compacted_txns = true)
+    }
+
+    /// Each compare of a transaction is sent so many times.
+    #[must_use]
+    pub fn compares(self, times: u32) -> Self {
+        self.with(|trial| trial.load.compares = times)
     }
 
     /// Each mixed client asks one member only.
@@ -549,15 +577,14 @@ impl Scenario {
     }
 
     /// What of it cannot be done here, and why.
-    pub fn impossible(&self, capabilities: &Capabilities) -> Option<String> {
+    pub fn impossible(&self, capabilities: &Capabilities) -> Option<Lack> {
         impossible(self.all_faults(), capabilities).or_else(|| {
             let word = match (self.is_outside(), self.is_growing()) {
                 (true, _) => "an address of a load balancer",
                 (_, true) => "volumes that grow",
                 _ => return None,
             };
-            let reason = capabilities.node_shells.as_ref()?;
-            Some(format!("{word}: {reason}"))
+            Some(capabilities.lacks(Need::NodeShells)?.of(word))
         })
     }
 

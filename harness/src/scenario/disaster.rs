@@ -41,7 +41,7 @@ pub(super) async fn strike(subject: &Subject, lost: &[String]) -> Result<(), Run
     let name = format!("{CLUSTER}-{COMPONENT}");
     let seen = wait_until(
         "the operator sees that the quorum is lost",
-        timeouts::EFFECT_SLOW,
+        timeouts::patient(timeouts::EFFECT_SLOW),
         async || {
             let conditions = match sets.get(&name).await {
                 Ok(set) => set

@@ -3,6 +3,7 @@
 use crate::cluster::ClusterError;
 use crate::deploy::DeployError;
 use crate::report::RunDirError;
+use crate::scenario::blame::{Blame, Blamed};
 
 /// A failed step of a run.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +28,9 @@ pub enum RunError {
     /// Something did not come about in time.
     #[error("failed to see {0}")]
     Wait(String),
+    /// Something of the harness's own did not come about in time.
+    #[error("the harness failed to see {0}")]
+    Unready(String),
     /// It was interrupted.
     #[error("interrupted")]
     Interrupted,
@@ -44,6 +48,22 @@ pub enum RunError {
     /// The client's history cannot be read.
     #[error("failed to read the client's history: {0}")]
     History(#[from] etcd_history::history::ReadError),
+}
+
+impl Blamed for RunError {
+    fn blame(&self) -> Blame {
+        match self {
+            Self::Wait(_) => Blame::Product,
+            Self::Deploy(_) | Self::CallApi { .. } => Blame::Either,
+            Self::Cluster(_)
+            | Self::Save(_)
+            | Self::Unready(_)
+            | Self::Interrupted
+            | Self::GivenUp
+            | Self::Client { .. }
+            | Self::History(_) => Blame::Harness,
+        }
+    }
 }
 
 impl RunError {

@@ -15,10 +15,11 @@ pub(super) async fn look(
     subject: &Subject,
 ) -> Result<BTreeMap<String, u64>, RunError> {
     let mut all = BTreeMap::new();
-    for seat in subject.seats().await {
+    for seat in subject.seats().await? {
         let shell = cluster.shell(&seat.node)?;
         let told = shell.check("measure a file system", &script(&seat)).await;
-        let told = told.map_err(|error| RunError::Wait(error.to_string()))?;
+        // That a node does not answer says nothing of the volume.
+        let told = told.map_err(|error| RunError::Unready(error.to_string()))?;
         let bytes = parse(&told).ok_or_else(|| {
             RunError::Wait(format!("the file system of pod {}: {told:?}", seat.pod))
         })?;
@@ -39,8 +40,9 @@ pub(super) fn lacking(
             found.len()
         ));
     }
+    let volume = f64::from(mebibytes) * 1024.0 * 1024.0;
     #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
-    let grown = |bytes: u64| bytes as f64 >= f64::from(mebibytes) * 1024.0 * 1024.0 * LEAST;
+    let grown = |bytes: u64| (volume * LEAST..=volume).contains(&(bytes as f64));
     let mut found = found.iter();
     let (pod, bytes) = found.find(|(_, bytes)| !grown(**bytes))?;
     Some(format!(
@@ -79,6 +81,9 @@ mod tests {
         let half = BTreeMap::from([("a".to_owned(), 500 << 20), ("b".to_owned(), 240 << 20)]);
         let told = lacking(&half, 2, 512).expect("b has not grown");
         assert!(told.contains("pod b has 251658240 bytes"), "{told}");
+        let more = BTreeMap::from([("a".to_owned(), 512 << 20), ("b".to_owned(), 8 << 30)]);
+        let told = lacking(&more, 2, 512).expect("b has grown too far");
+        assert!(told.contains("pod b has 8589934592 bytes"), "{told}");
     }
 
     #[test]

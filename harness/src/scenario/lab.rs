@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::cluster::{Choice, Cluster, ClusterError};
 use crate::deploy::policies;
 use crate::scenario::{Interrupt, Live, Turn};
+use crate::timeouts;
 
 /// Where runs happen.
 #[derive(Clone, Debug)]
@@ -29,14 +30,25 @@ pub struct Lab {
 
 impl Lab {
     /// A lab in the chosen cluster, with the choices that the environment makes: `ETCD_HARNESS_RUNS`,
-    /// `ETCD_HARNESS_KUBEBLOCKS_EXAMPLES`, `ETCD_HARNESS_WORKLOAD_IMAGE`.
+    /// `ETCD_HARNESS_KUBEBLOCKS_EXAMPLES`, `ETCD_HARNESS_WORKLOAD_IMAGE`. A cluster that does not answer is asked again
+    /// for a minute.
     ///
     /// # Errors
     /// When the cluster cannot be attached to.
     pub async fn attach(choice: &Choice, live: Live) -> Result<Self, ClusterError> {
+        let mut told = String::new();
+        let tell = |error: &ClusterError| {
+            let words = format!("asked again: {error}");
+            if words != told {
+                live.say(&words);
+                told = words;
+            }
+        };
+        let cluster = Cluster::attach_within(choice, timeouts::ATTACH, tell);
+        let cluster = live.telling(Box::pin(cluster)).await?;
         let var = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         Ok(Self {
-            cluster: Cluster::attach(choice).await?,
+            cluster,
             runs: var("ETCD_HARNESS_RUNS").map_or_else(|| PathBuf::from("runs"), PathBuf::from),
             keep: false,
             live,

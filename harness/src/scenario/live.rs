@@ -180,10 +180,16 @@ mod tests {
         let live = Live::quiet();
         live.say("setting up");
         assert_eq!(live.telling(async { 7 }).await, 7);
-        let silence = Duration::from_millis(50);
-        live.telling_after(silence, pause(silence * 3)).await;
+        let told = async {
+            while live.text().lines().count() < 2 {
+                pause(Duration::from_millis(5)).await;
+            }
+        };
+        let telling = live.telling_after(Duration::from_millis(50), told);
+        let guard = Duration::from_secs(60);
+        let ended = tokio::time::timeout(guard, telling).await;
         let text = live.text();
-        assert!(text.lines().count() >= 2, "{text}");
-        assert!(text.ends_with("0 s since: setting up"), "{text}");
+        assert!(ended.is_ok(), "{text}");
+        assert!(text.ends_with(" s since: setting up"), "{text}");
     }
 }

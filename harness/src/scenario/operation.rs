@@ -41,6 +41,13 @@ pub enum Operation {
     Reconfigure,
     /// Every volume grows to so many MiB.
     Grow(u32),
+    /// Every volume is to grow to more MiB than its driver can make, until the owner sets so many instead.
+    GrowTooFar {
+        /// What is asked for first.
+        first: u32,
+        /// What the owner sets then.
+        then: u32,
+    },
     /// A service on a port of every node comes.
     Expose,
     /// A service of a load balancer comes.
@@ -51,6 +58,8 @@ pub enum Operation {
     RebuildFollower,
     /// The same, and the new member is placed on a node that has no member yet, by its name.
     MoveFollower,
+    /// Another storage class is named: every member is replaced by a new one whose claim is of that class.
+    MoveVolumes,
     /// A majority is lost with its data; one survivor continues alone, and others join it.
     RecoverQuorum,
     /// A backup is made, and restored into a second Cluster beside the first.
@@ -83,7 +92,7 @@ impl Operation {
     pub(super) const fn limit(self) -> Duration {
         match self {
             Operation::RotateCa | Operation::RotatePassword => timeouts::ROTATION,
-            Operation::Grow(_) => timeouts::GROWTH,
+            Operation::Grow(_) | Operation::GrowTooFar { .. } => timeouts::GROWTH,
             _ => timeouts::OPERATION,
         }
     }
@@ -134,7 +143,7 @@ impl Operation {
     /// the operator's choice, and [`proof`](super::proof) says that it is one.
     pub(super) fn renews(self, pods: &[String], leader: &str) -> Vec<String> {
         match self {
-            Operation::RecoverQuorum => pods.to_vec(),
+            Operation::RecoverQuorum | Operation::MoveVolumes => pods.to_vec(),
             _ => self.replaces(pods, leader).into_iter().collect(),
         }
     }
@@ -164,14 +173,17 @@ impl Operation {
                 "reconfigures": [{ "componentName": COMPONENT,
                     "parameters": [{ "key": "quota-backend-bytes", "value": QUOTA.to_string() }] }] })],
             Operation::Grow(mebibytes) => vec![growing(mebibytes)],
+            // What the owner sets then is an edit (`scenario::too_large`).
+            Operation::GrowTooFar { first, .. } => vec![growing(first)],
             Operation::Expose => vec![exposing("Enable", "NodePort")],
             Operation::Balance => vec![exposing("Enable", "LoadBalancer")],
             Operation::Conceal => vec![exposing("Disable", "NodePort")],
             Operation::RebuildFollower | Operation::MoveFollower => vec![rebuilding(replaced)],
             Operation::RecoverQuorum => vec![recovering("dryRun"), recovering("acceptDataLoss")],
             // No OpsRequest: an object of its own (`scenario::backup`, `scenario::archive`), or an edit
-            // (`scenario::rotation`).
-            Operation::BackUpAndRestore
+            // (`scenario::rotation`, `scenario::moving`).
+            Operation::MoveVolumes
+            | Operation::BackUpAndRestore
             | Operation::ArchiveAndRestore
             | Operation::RotateCa
             | Operation::RotatePassword => vec![],
@@ -197,11 +209,13 @@ impl Operation {
             Operation::Upgrade { .. } => "upgrade".to_owned(),
             Operation::Reconfigure => "reconfigure".to_owned(),
             Operation::Grow(_) => "grow".to_owned(),
+            Operation::GrowTooFar { .. } => "grow-too-far".to_owned(),
             Operation::Expose => "expose".to_owned(),
             Operation::Balance => "expose-load-balancer".to_owned(),
             Operation::Conceal => "conceal".to_owned(),
             Operation::RebuildFollower => "rebuild-follower".to_owned(),
             Operation::MoveFollower => "move-follower".to_owned(),
+            Operation::MoveVolumes => "move-volumes".to_owned(),
             Operation::RecoverQuorum => "recover-quorum".to_owned(),
             Operation::BackUpAndRestore => "back-up-and-restore".to_owned(),
             Operation::ArchiveAndRestore => "archive-and-restore".to_owned(),
@@ -356,7 +370,10 @@ pub(super) async fn ask(
     if operation.changes_minor() {
         backup::on_a_claim(subject).await?;
     }
-    let before = State::of(subject).await?;
+    let before = match operation {
+        Operation::Switchover => State::agreed(subject).await?,
+        _ => State::of(subject).await?,
+    };
     let lost = operation.loses(&subject.pod_names(), leader);
     if !lost.is_empty() {
         disaster::strike(subject, &lost).await?;
@@ -399,7 +416,8 @@ impl Asked {
     /// Waits until it is running, or has ended already.
     pub(super) async fn begun(&self) -> Result<Told, RunError> {
         let begun = |told: &Told| told.phase == "Running" || told.has_ended();
-        self.wait("begun", timeouts::EFFECT_SLOW, begun).await
+        let limit = timeouts::patient(timeouts::EFFECT_SLOW);
+        self.wait("begun", limit, begun).await
     }
 
     /// Waits until it has ended, and makes the next one when that was a success; tells the last one's end.
@@ -461,9 +479,23 @@ mod tests {
     }
 
     #[test]
+    fn the_size_that_is_too_large_is_the_one_that_is_requested() {
+        let operation = Operation::GrowTooFar {
+            first: 8192,
+            then: 512,
+        };
+        let specs = operation.specs(3, "q-0", None);
+        let claim = json!({ "name": "data", "storage": "8192Mi" });
+        let expansion = &specs[0]["volumeExpansion"][0];
+        assert_eq!(expansion["volumeClaimTemplates"], json!([claim]));
+        assert_eq!((specs.len(), operation.limit()), (1, timeouts::GROWTH));
+    }
+
+    #[test]
     fn members_are_renewed_where_it_is_asked_for() {
         let pods: Vec<String> = (0..5).map(|n| format!("q-{n}")).collect();
         assert_eq!(Operation::RecoverQuorum.renews(&pods, "q-1"), pods);
+        assert_eq!(Operation::MoveVolumes.renews(&pods, "q-1"), pods);
         assert_eq!(Operation::RebuildFollower.renews(&pods, "q-4"), ["q-3"]);
         assert_eq!(Operation::MoveFollower.renews(&pods, "q-4"), ["q-3"]);
         assert!(Operation::Switchover.renews(&pods, "q-1").is_empty());

@@ -63,7 +63,7 @@ impl Routes {
         });
         found
             .await
-            .map_err(|error| RunError::Wait(error.to_string()))
+            .map_err(|error| RunError::Unready(error.to_string()))
     }
 
     async fn look(subject: &Subject, pods: &[String]) -> Result<Self, String> {

@@ -1,10 +1,16 @@
 //! What an operation has done, asked of etcd and Kubernetes instead of the operator: `Succeed` alone proves nothing.
 
+use etcd_operator_api::{InstanceSet, InstanceSetStatus};
+use k8s_openapi::api::core::v1::Service;
+use kube::api::Api;
+
 use super::Operation;
 use super::operation::{CPU_LIMIT, QUOTA, Replaced, exposed};
 use super::state::{PodState, State};
 use super::subject::Subject;
 use crate::scenario::RunError;
+use crate::timeouts;
+use crate::wait::{Poll, wait_until};
 
 impl Operation {
     /// Whether it had its effect since `before`; `replaced` is the pod whose member was to be replaced.
@@ -15,16 +21,23 @@ impl Operation {
         replaced: Option<&Replaced>,
     ) -> Result<(), RunError> {
         let service = exposed();
-        let answers = || subject.http_service(&service, 2379, "health");
         let wrong = match self {
-            Operation::Expose | Operation::Balance => answers()
-                .await
-                .err()
-                .map(|error| format!("service {service} does not answer: {error}")),
-            Operation::Conceal => answers()
-                .await
-                .ok()
-                .map(|_| format!("service {service} still answers")),
+            Operation::Expose | Operation::Balance => unanswered(subject, &service).await,
+            Operation::Conceal => revealed(subject, &service).await?,
+            Operation::MoveFollower => {
+                let after = State::of(subject).await?;
+                match lacking(self, before, &after, replaced) {
+                    None => bound(subject).await?,
+                    wrong => wrong,
+                }
+            }
+            Operation::Switchover => {
+                let after = State::agreed(subject).await?;
+                if let Some(reason) = returned(before, &after) {
+                    return Err(RunError::Unready(reason));
+                }
+                lacking(self, before, &after, replaced)
+            }
             _ => lacking(self, before, &State::of(subject).await?, replaced),
         };
         match wrong {
@@ -36,6 +49,67 @@ impl Operation {
                 )))
             }
         }
+    }
+}
+
+/// A service that does not answer, asked again and again: its endpoints follow a moment later.
+async fn unanswered(subject: &Subject, service: &str) -> Option<String> {
+    let what = format!("service {service} does not answer");
+    let answered = wait_until(what, timeouts::EFFECT, async || {
+        match subject.http_service(service, 2379, "health").await {
+            Ok(_) => Poll::Ready(()),
+            Err(error) => Poll::NotYet::<_, String>(error),
+        }
+    });
+    answered.await.err().map(|error| error.to_string())
+}
+
+/// What still binds a member to a node: once it votes nothing does.
+async fn bound(subject: &Subject) -> Result<Option<String>, RunError> {
+    let sets: Api<InstanceSet> = Api::namespaced(subject.kube.clone(), &subject.namespace);
+    let set = sets.get(&Subject::leader_service()).await;
+    let set = set.map_err(|error| RunError::api("read the InstanceSet", &error))?;
+    Ok(set.status.as_ref().and_then(still_bound))
+}
+
+fn still_bound(status: &InstanceSetStatus) -> Option<String> {
+    let first = status.placements.first()?;
+    let (pod, node) = (&first.pod_name, &first.node_name);
+    Some(format!("pod {pod} is still bound to node {node}"))
+}
+
+/// The service that was to go, when it is there. That the API server says so is the proof: one that cannot be asked
+/// says nothing, and a service without endpoints does not answer either.
+async fn revealed(subject: &Subject, service: &str) -> Result<Option<String>, RunError> {
+    let api: Api<Service> = Api::namespaced(subject.kube.clone(), &subject.namespace);
+    let what = format!("whether service {service} is gone");
+    wait_until(what, timeouts::EFFECT_SLOW, async || {
+        let asked = tokio::time::timeout(timeouts::API_CALL, api.get_opt(service)).await;
+        let answer = match asked {
+            Ok(answer) => answer.map_err(|error| error.to_string()),
+            Err(_) => Err("no answer in time".to_owned()),
+        };
+        still_there(service, answer)
+    })
+    .await
+    .map_err(|error| RunError::Wait(error.to_string()))
+}
+
+/// What the API server's answer says of a service that was to go.
+fn still_there(
+    service: &str,
+    answer: Result<Option<Service>, String>,
+) -> Poll<Option<String>, String> {
+    match answer {
+        Ok(None) => Poll::Ready(None),
+        Ok(Some(found)) => {
+            let kind = found.spec.and_then(|spec| spec.type_);
+            let kind = kind.as_deref().unwrap_or("ClusterIP");
+            Poll::Ready(Some(format!(
+                "service {service} of type {kind} is still there"
+            )))
+        }
+        Err(error) => Poll::NotYet(error),
     }
 }
 
@@ -54,7 +128,9 @@ fn lacking(
         return Some("no pod was there before".to_owned());
     }
     // What does not scale keeps every pod's member, but for the one that it is to replace.
-    if !matches!(operation, Operation::Scale(_) | Operation::RecoverQuorum)
+    let renews = matches!(operation, Operation::RecoverQuorum | Operation::MoveVolumes);
+    if !renews
+        && !matches!(operation, Operation::Scale(_))
         && let Some(lost) = other_members(before, after, replaced.map(|own| own.pod.as_str()))
     {
         return Some(lost);
@@ -83,7 +159,8 @@ fn lacking(
             not_rebuilt(before, after, replaced)
         }
         Operation::RecoverQuorum => not_recovered(before, after),
-        Operation::Grow(_) => restarted(before, after),
+        Operation::MoveVolumes => not_renewed(before, after),
+        Operation::Grow(_) | Operation::GrowTooFar { .. } => restarted(before, after),
         // A backup is proved by what is restored from it, what is replaced by what lets in.
         Operation::Expose
         | Operation::Balance
@@ -111,6 +188,16 @@ fn not_rebuilt(before: &State, after: &State, replaced: Option<&Replaced>) -> Op
     Some(format!("pod {pod} is on node {}, not on {target}", is.node))
 }
 
+/// Leadership is where it was, and has been elsewhere since or may have been: to move and to return takes two terms.
+/// Whether the request moved it is not known then.
+fn returned(before: &State, after: &State) -> Option<String> {
+    let leader = after.leader()?;
+    let terms = after.term().saturating_sub(before.term());
+    (before.leader() == Some(leader) && terms >= 2).then(|| {
+        format!("where leadership moved to: it is with {leader} again, {terms} terms later")
+    })
+}
+
 fn not_moved(before: &State, after: &State) -> Option<String> {
     match (before.leader(), after.leader()) {
         (Some(old), Some(new)) if old != new => None,
@@ -136,8 +223,23 @@ fn not_recovered(before: &State, after: &State) -> Option<String> {
     (kept.len() != 1).then(|| format!("{kept:?} kept their members, and not one of them"))
 }
 
+/// Every pod has another member than before, and there are as many.
+fn not_renewed(before: &State, after: &State) -> Option<String> {
+    let members = u32::try_from(before.pods.len()).unwrap_or(u32::MAX);
+    if let Some(wrong) = not_scaled(members, after) {
+        return Some(wrong);
+    }
+    let kept = |name: &String, was: &PodState| {
+        let is = after.pods.get(name);
+        is.is_none_or(|is| is.member == was.member)
+    };
+    let mut pods = before.pods.iter();
+    pods.find(|(name, was)| kept(name, was))
+        .map(|(name, _)| format!("pod {name} still has the member that it had"))
+}
+
 /// So many pods, each with a voter of the list, and no other member.
-fn not_scaled(to: u32, after: &State) -> Option<String> {
+pub(super) fn not_scaled(to: u32, after: &State) -> Option<String> {
     let wanted = usize::try_from(to).unwrap_or(usize::MAX);
     let (pods, members) = (after.pods.len(), after.members.len());
     if (pods, members) != (wanted, wanted) {
@@ -177,7 +279,7 @@ fn restarted(before: &State, after: &State) -> Option<String> {
 }
 
 /// A pod, other than `but`, that has another member than before, or is not there.
-fn other_members(before: &State, after: &State, but: Option<&str>) -> Option<String> {
+pub(super) fn other_members(before: &State, after: &State, but: Option<&str>) -> Option<String> {
     let kept = |name: &String, was: &PodState| {
         let is = after.pods.get(name);
         but == Some(name) || is.is_some_and(|is| is.member == was.member)
@@ -200,6 +302,25 @@ mod tests {
     use super::*;
     use crate::scenario::state::Listed;
 
+    #[test]
+    fn a_service_is_gone_when_the_api_server_says_so_and_not_when_it_does_not_answer() {
+        let of_type = |kind: &str| {
+            let object = serde_json::json!({ "spec": { "type": kind } });
+            serde_json::from_value::<Service>(object).expect("a service")
+        };
+        let still_there = |answer| still_there("outside", answer);
+        assert_eq!(still_there(Ok(None)), Poll::Ready(None));
+        let refused = "connection refused".to_owned();
+        assert_eq!(still_there(Err(refused.clone())), Poll::NotYet(refused));
+        for kind in ["NodePort", "LoadBalancer", "ClusterIP"] {
+            let told = format!("service outside of type {kind} is still there");
+            assert_eq!(
+                still_there(Ok(Some(of_type(kind)))),
+                Poll::Ready(Some(told))
+            );
+        }
+    }
+
     /// Three members, the first of which leads.
     fn state() -> State {
         let pod = |n: u32| {
@@ -209,6 +330,7 @@ mod tests {
                 cpu_limit: Some("1".to_owned()),
                 member: format!("{n}"),
                 leader: "0".to_owned(),
+                term: 4,
                 version: "3.6.1".to_owned(),
                 quota: Some(1.0),
                 node: format!("n-{n}"),
@@ -332,6 +454,56 @@ mod tests {
     }
 
     #[test]
+    fn a_member_that_has_moved_is_bound_to_no_node() {
+        let mut status = InstanceSetStatus::default();
+        assert_eq!(still_bound(&status), None);
+        let placement = serde_json::json!({ "podName": "q-2", "nodeName": "n-9", "memberID": "a" });
+        let placement = serde_json::from_value(placement).expect("a placement");
+        status.placements.push(placement);
+        let told = "pod q-2 is still bound to node n-9";
+        assert_eq!(still_bound(&status).as_deref(), Some(told));
+    }
+
+    #[test]
+    fn volumes_have_moved_when_every_pod_has_another_member() {
+        let lacking = |after: &State| lacking(Operation::MoveVolumes, &state(), after, None);
+        let mut moved = state();
+        for at in 0..3 {
+            let told = lacking(&moved).expect("one has not moved");
+            assert_eq!(told, format!("pod q-{at} still has the member that it had"));
+            let pod = moved.pods.get_mut(&format!("q-{at}")).expect("a pod");
+            pod.member.push('0');
+            moved.members[at].id.push('0');
+        }
+        assert_eq!(lacking(&moved), None);
+        moved.members[1].learner = true;
+        assert_eq!(lacking(&moved).as_deref(), Some("member q-1 is a learner"));
+        assert!(lacking(&State::default()).is_some());
+    }
+
+    #[test]
+    fn leadership_that_has_returned_in_later_terms_may_have_moved() {
+        let later =
+            |leader: &str, term| changed(|pod| (pod.leader, pod.term) = (leader.to_owned(), term));
+        // To another in the next term, as a transfer is.
+        assert_eq!(returned(&state(), &later("1", 5)), None);
+        assert_eq!(not_moved(&state(), &later("1", 5)), None);
+        // It never left: there was no other term, or the former leader has that one, too.
+        for term in [4, 5] {
+            assert_eq!(returned(&state(), &later("0", term)), None);
+            assert!(not_moved(&state(), &later("0", term)).is_some());
+        }
+        let told = returned(&state(), &later("0", 6)).expect("not known");
+        assert!(told.contains("with q-0 again, 2 terms later"), "{told}");
+        let mut disagree = later("0", 6);
+        disagree.pods.get_mut("q-1").expect("a pod").leader = "1".to_owned();
+        assert_eq!(
+            (disagree.leader(), returned(&state(), &disagree)),
+            (None, None)
+        );
+    }
+
+    #[test]
     fn an_operation_that_did_nothing_lacks_its_effect_and_one_that_did_it_does_not() {
         for (operation, done, told) in cases() {
             let replaced = replaced(operation);
@@ -344,16 +516,22 @@ mod tests {
 
     #[test]
     fn a_volume_grows_under_pods_that_are_not_restarted() {
-        let lacking = |after: &State| lacking(Operation::Grow(512), &state(), after, None);
-        assert_eq!(lacking(&state()), None);
-        for other in [
-            changed(|pod| pod.uid.push('b')),
-            changed(|pod| pod.restarts += 1),
-        ] {
-            let told = lacking(&other).expect("it was restarted");
-            assert!(told.contains("pod q-0 was restarted"), "{told}");
+        let taken_back = Operation::GrowTooFar {
+            first: 8192,
+            then: 512,
+        };
+        for operation in [Operation::Grow(512), taken_back] {
+            let lacking = |after: &State| lacking(operation, &state(), after, None);
+            assert_eq!(lacking(&state()), None);
+            for other in [
+                changed(|pod| pod.uid.push('b')),
+                changed(|pod| pod.restarts += 1),
+            ] {
+                let told = lacking(&other).expect("it was restarted");
+                assert!(told.contains("pod q-0 was restarted"), "{told}");
+            }
+            assert!(lacking(&State::default()).is_some());
         }
-        assert!(lacking(&State::default()).is_some());
     }
 
     #[test]

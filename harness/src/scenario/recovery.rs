@@ -58,7 +58,8 @@ pub(crate) async fn measure(lab: &Lab, amount: Amount) -> Result<RestoreReport, 
     wait_quiet(&lab.cluster.kube).await?;
     let subject =
         Subject::create(&lab.cluster, "bench::restore", amount.members, Reach::Usual).await?;
-    let measured = Box::pin(measured(lab, &subject, amount)).await;
+    let measured = Box::pin(measured(lab, &subject, amount));
+    let measured = Box::pin(lab.live.telling(measured)).await;
     let deleted = subject.delete().await;
     let report = measured?;
     deleted.map(|()| report)
@@ -67,14 +68,16 @@ pub(crate) async fn measure(lab: &Lab, amount: Amount) -> Result<RestoreReport, 
 async fn measured(lab: &Lab, subject: &Subject, amount: Amount) -> Result<RestoreReport, RunError> {
     let wanted = large(subject);
     backup::begin(subject, CLUSTER, wanted, timeouts::CLUSTER_RUNNING).await?;
-    fill(subject, amount.mebibytes).await?;
     lab.live
         .say(format!("{} MiB are written", amount.mebibytes));
+    fill(subject, amount.mebibytes).await?;
     let spec = json!({ "storageProviderRef": "pvc", "accessMethod": "Mount", "volumeCapacity": "8Gi",
         "pvReclaimPolicy": "Retain" });
     backup::repository(subject, &subject.namespace, &spec).await?;
     let policy = json!({ "backupRepoName": subject.namespace });
     backup::choose(subject, &policy).await?;
+    lab.live
+        .say("they are backed up, and the backup is verified");
     let begun = Instant::now();
     backup::make(subject, FULL, "datafile", "Retain").await?;
     let told = backup::wait(subject, FULL, "ended", LARGE, Told::has_ended).await?;

@@ -103,7 +103,7 @@ impl Rotation {
 
     /// Waits until the operator has taken it up.
     pub(super) async fn begun(&mut self) -> Result<String, RunError> {
-        let limit = timeouts::EFFECT_SLOW;
+        let limit = timeouts::patient(timeouts::EFFECT_SLOW);
         let told = self.until("is begun", limit, async || match self.what {
             What::Ca => {
                 let stage = self.stage().await.map_err(|error| error.to_string())?;

@@ -4,18 +4,22 @@ use std::fmt::Display;
 
 use etcd_history::Record;
 use etcd_history::record::{FaultStep, Nanos};
+use serde_json::Value;
 
 use crate::faults::{Active, Evidence, Fault, FaultError, in_words};
-use crate::observe;
+use crate::observe::{self, Reading};
 use crate::report::{Finding, Verdict};
 use crate::scenario::Live;
+use crate::scenario::blame::{Blame, Blamed};
 use crate::scenario::notes::fault_record;
 
 /// What a run has recorded so far.
 pub(crate) struct RunLog {
     live: Live,
-    /// What must be added to this host's wall clock to get the recording client's.
+    /// What must be added to this host's clock to get the recording client's.
     pub(crate) offset: Nanos,
+    /// That clock when the traffic began.
+    first: Option<Reading>,
     /// Records of the run.
     pub(crate) told: Vec<Record>,
     /// What the run found by itself.
@@ -27,8 +31,33 @@ impl RunLog {
         Self {
             live: live.clone(),
             offset: 0,
+            first: None,
             told: Vec::new(),
             verdicts: Vec::new(),
+        }
+    }
+
+    /// The traffic has begun, and the client's clock is known: what was told before was told on this host's.
+    pub(crate) fn started(&mut self, first: Reading) {
+        self.offset = first.offset();
+        for record in &mut self.told {
+            record.shift(self.offset);
+        }
+        self.first = Some(first);
+    }
+
+    /// The traffic has ended. Where the two clocks have moved against each other, what the client saw cannot be held
+    /// against the times of faults and phases.
+    pub(crate) fn stopped(&mut self, last: Option<Reading>) {
+        let (Some(first), Some(last)) = (self.first, last) else {
+            return;
+        };
+        if let Err(apart) = observe::offsets_agree(&first, &last) {
+            let apart = apart / 1_000_000;
+            let reason = format!(
+                "clocks moved apart by {apart} ms: the times of faults and phases are not those of the client"
+            );
+            self.doubt("clock", reason);
         }
     }
 
@@ -40,10 +69,51 @@ impl RunLog {
         });
     }
 
-    /// A step of the run that failed is a violation.
-    pub(crate) fn judge<T>(&mut self, check: &'static str, result: Result<T, &impl Display>) {
+    /// A step of the product that failed is a violation. Where the harness itself failed meanwhile, nothing is known of
+    /// the product.
+    pub(crate) fn judge<T>(&mut self, check: &'static str, result: Result<T, &impl Blamed>) {
+        match result {
+            Ok(_) => {}
+            Err(error) if error.blame() == Blame::Harness => self.doubt(check, error.to_string()),
+            Err(error) => self.violation(check, error.to_string()),
+        }
+    }
+
+    /// A set-up that failed: that the members do not come up is the product's failure, and nothing else is.
+    pub(crate) fn judge_set_up(&mut self, error: &impl Blamed) {
+        match error.blame() {
+            Blame::Product => self.violation("set_up", error.to_string()),
+            Blame::Either | Blame::Harness => self.doubt("set_up", error.to_string()),
+        }
+    }
+
+    /// A step that is the harness's own: without it the run proves nothing.
+    pub(crate) fn need<T>(&mut self, check: &'static str, result: Result<T, &impl Display>) {
         if let Err(error) = result {
-            self.violation(check, error.to_string());
+            self.doubt(check, error.to_string());
+        }
+    }
+
+    /// What the final phase says: that members cannot be read or written to is the product's failure, that the client
+    /// cannot say so is not.
+    pub(crate) fn judge_final(&mut self, summary: Result<&Value, &impl Display>) {
+        let summary = match summary {
+            Ok(summary) => summary,
+            Err(error) => return self.doubt("final", error.to_string()),
+        };
+        self.live.say(format!("final: {summary}"));
+        self.doubt_watchers(summary);
+        match summary["unread"].as_array() {
+            Some(unread) if unread.is_empty() => {}
+            Some(_) => {
+                let unread = &summary["unread"];
+                let explanation = format!("not every member could be read at the end: {unread}");
+                self.violation("final", explanation);
+            }
+            None => self.doubt(
+                "final",
+                format!("the client does not say what it read: {summary}"),
+            ),
         }
     }
 
@@ -52,6 +122,13 @@ impl RunLog {
         let ops = Vec::new();
         let finding = Finding::Violation { explanation, ops };
         self.verdicts.push(Verdict::new(check, finding));
+    }
+
+    /// Watchers that did not see the last write: what they missed before it is not known either.
+    fn doubt_watchers(&mut self, summary: &Value) {
+        if let Some(unseen) = unseen(summary) {
+            self.doubt("final", unseen);
+        }
     }
 
     /// Something because of which the run proves nothing.
@@ -81,8 +158,11 @@ impl RunLog {
             .unwrap_or_default();
         let now = self.now();
         let note = |t, step, evidence| fault_record((t, number), fault, &targets, step, evidence);
-        self.told
-            .push(note(begun, FaultStep::Injecting, Evidence::new()));
+        let mut wrote = Evidence::new();
+        if let Err(error) = &active {
+            wrote.add_writes(error.writes().iter().copied());
+        }
+        self.told.push(note(begun, FaultStep::Injecting, wrote));
         let active = active?;
         self.told
             .push(note(now, FaultStep::Injected, active.evidence.clone()));
@@ -147,5 +227,152 @@ impl RunLog {
             }
         }
         self.live.say("healed");
+    }
+}
+
+/// What the summary of the final phase says of watchers that did not see its last write.
+fn unseen(summary: &Value) -> Option<String> {
+    let counts = summary["watchers"].as_array()?;
+    let [seen, of] = counts.as_slice() else {
+        return None;
+    };
+    let (seen, of) = (seen.as_u64()?, of.as_u64()?);
+    (seen < of)
+        .then(|| format!("{seen} of {of} watchers saw the last write in the time that they had"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::report::Severity;
+    use crate::scenario::RunError;
+
+    #[test]
+    fn clocks_that_move_apart_make_a_run_inconclusive() {
+        const MS: Nanos = 1_000_000;
+        let read = |before: Nanos, clock: Nanos, after: Nanos| {
+            Reading::of(before * MS, &format!("{} 0", clock * MS), after * MS).expect("a reading")
+        };
+        let ended = |last: Option<Reading>| {
+            let mut log = RunLog::new(&Live::quiet());
+            log.started(read(0, 7050, 100));
+            log.stopped(last);
+            log.verdicts
+        };
+        // The client's clock is 7 s ahead all the time.
+        assert_eq!(ended(Some(read(60_000, 67_050, 60_100))).len(), 0);
+        assert_eq!(
+            ended(None).len(),
+            0,
+            "that it did not stop is told otherwise"
+        );
+        let verdicts = ended(Some(read(60_000, 69_050, 60_100)));
+        let [verdict] = verdicts.as_slice() else {
+            panic!("{verdicts:?}");
+        };
+        let Finding::Inconclusive { reason } = &verdict.finding else {
+            panic!("{verdict:?}");
+        };
+        assert!(reason.contains("moved apart by 1900 ms"), "{reason}");
+    }
+
+    #[test]
+    fn what_was_told_before_the_client_began_is_on_its_clock_as_well() {
+        let mut log = RunLog::new(&Live::quiet());
+        log.phase("ready");
+        let before = log.told[0].time();
+        let now = observe::now(0);
+        let hour = 3_600_000_000_000;
+        let reading = Reading::of(now, &format!("{} 0", now + hour), now);
+        log.started(reading.expect("a reading"));
+        assert_eq!(log.told[0].time(), before + hour);
+        log.phase("warm_up");
+        assert!(log.told[1].time() >= log.told[0].time());
+    }
+
+    #[test]
+    fn what_a_fault_wrote_before_it_failed_is_in_the_history() {
+        let mut log = RunLog::new(&Live::quiet());
+        let failed = FaultError::find("space", "there is none").with_writes(vec![7, 8]);
+        let told = log.injected((5, 0), &Fault::FillQuota, Err(failed));
+        let error = told.expect_err("the injection failed");
+        assert!(error.to_string().contains("space"), "{error}");
+        let [Record::Fault(record)] = log.told.as_slice() else {
+            panic!("{:?}", log.told);
+        };
+        assert_eq!(
+            (record.step, &record.writes),
+            (FaultStep::Injecting, &vec![7, 8])
+        );
+    }
+
+    /// What a step makes of a run: nothing, or how bad its verdict is.
+    fn severity(told: impl FnOnce(&mut RunLog)) -> Option<Severity> {
+        let mut log = RunLog::new(&Live::quiet());
+        told(&mut log);
+        assert!(log.verdicts.len() <= 1, "{:?}", log.verdicts);
+        log.verdicts.first().map(Verdict::severity)
+    }
+
+    #[test]
+    fn only_what_the_product_failed_at_is_a_violation() {
+        let full = || RunError::Client {
+            command: "stop".to_owned(),
+            message: "failed to write the stop file: No space left on device".to_owned(),
+        };
+        let absent = || RunError::Wait("the members to be ready".to_owned());
+        let refused = || RunError::api("create the Cluster", &"refused");
+        fn failed<E>(error: &E) -> Result<(), &E> {
+            Err(error)
+        }
+        let (violation, doubt) = (Some(Severity::Violation), Some(Severity::Inconclusive));
+        for check in ["recovery", "operation"] {
+            assert_eq!(
+                severity(|log| log.judge(check, failed(&absent()))),
+                violation
+            );
+            assert_eq!(
+                severity(|log| log.judge(check, failed(&refused()))),
+                violation
+            );
+            assert_eq!(severity(|log| log.judge(check, failed(&full()))), doubt);
+        }
+        for check in ["stop", "history", "addresses"] {
+            assert_eq!(severity(|log| log.need(check, failed(&full()))), doubt);
+            let well: Result<(), &RunError> = Ok(());
+            assert_eq!(severity(|log| log.need(check, well)), None);
+        }
+        assert_eq!(severity(|log| log.judge_set_up(&absent())), violation);
+        assert_eq!(severity(|log| log.judge_set_up(&full())), doubt);
+        assert_eq!(severity(|log| log.judge_set_up(&refused())), doubt);
+    }
+
+    #[test]
+    fn members_that_cannot_be_read_are_a_violation_and_a_client_that_cannot_say_so_is_not() {
+        let told = |summary: Value| severity(|log| log.judge_final(Ok::<_, &RunError>(&summary)));
+        let summary = |unread: Value| json!({"unread": unread, "watchers": [4, 4]});
+        assert_eq!(told(summary(json!([]))), None);
+        assert_eq!(
+            told(summary(json!(["a-0: no answer"]))),
+            Some(Severity::Violation)
+        );
+        assert_eq!(told(json!({})), Some(Severity::Inconclusive));
+        let error = RunError::Client {
+            command: "final".to_owned(),
+            message: "the connection broke".to_owned(),
+        };
+        let failed = severity(|log| log.judge_final(Err(&error)));
+        assert_eq!(failed, Some(Severity::Inconclusive));
+    }
+
+    #[test]
+    fn watchers_that_miss_the_last_write_prove_nothing() {
+        let of = |seen, of| unseen(&json!({"watchers": [seen, of]}));
+        assert_eq!(of(4, 4), None);
+        let words = "3 of 4 watchers saw the last write";
+        assert!(of(3, 4).is_some_and(|told| told.contains(words)));
+        assert_eq!(unseen(&json!({"read": []})), None);
     }
 }

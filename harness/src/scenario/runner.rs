@@ -12,6 +12,7 @@ use etcd_history::record::Nanos;
 use etcd_history::{History, Record};
 use jiff::Timestamp;
 use serde_json::json;
+use tokio::task::{JoinError, JoinHandle};
 
 use crate::deploy::collect_namespace;
 use crate::report::Severity;
@@ -136,7 +137,7 @@ impl Measured {
             started,
             dir,
             subject,
-            mut found,
+            found,
             acted_s,
         } = self;
         let mut phases = phases(&found.history);
@@ -145,21 +146,11 @@ impl Measured {
         phases.insert(last.to_owned(), (acted_s - before).max(0.0));
         let begin = lab.live.seconds();
         lab.live.say("saving and judging");
-        let (into, of) = (dir.clone(), plan.clone());
-        let judged = tokio::task::spawn_blocking(move || {
-            into.write_history(&found.history)?;
-            let expectations = found.expectations.as_ref();
-            save_plan(&into, (&of, &of.replay()), started, expectations)?;
-            judge(&mut found);
-            into.write_reports(&found.history, &found.verdicts)?;
-            Ok::<_, RunError>(found)
-        });
+        let wanted = (plan.clone(), plan.replay());
+        let judged = save_and_judge(&dir, wanted, started, found);
         let (judged, put_away) = tokio::join!(judged, put_away(&lab, subject.as_ref(), &dir));
         put_away?;
-        let found = match judged {
-            Ok(found) => found?,
-            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
-        };
+        let found = joined(judged)?;
         phases.insert("save, judge".to_owned(), lab.live.seconds() - begin);
         let ended = ended(&lab.live, &plan, &found, phases, &dir);
         tell(&lab.live, &ended);
@@ -215,8 +206,31 @@ async fn until_asked(lab: &Lab, work: impl Future<Output = Found>) -> Found {
     })
 }
 
+/// Saves a run, judges it and reports it, on a thread of its own. The plan comes with the command that repeats it.
+pub(crate) fn save_and_judge(
+    dir: &RunDir,
+    (plan, replay): (Plan, String),
+    started: Timestamp,
+    mut found: Found,
+) -> JoinHandle<Result<Found, RunDirError>> {
+    let dir = dir.clone();
+    tokio::task::spawn_blocking(move || {
+        dir.write_history(&found.history)?;
+        let expectations = found.expectations.as_ref();
+        save_plan(&dir, (&plan, &replay), started, expectations)?;
+        judge(&mut found);
+        dir.write_reports(&found.history, &found.verdicts)?;
+        Ok(found)
+    })
+}
+
+/// What a thread made. Panics when the thread did.
+pub(crate) fn joined<T>(made: Result<T, JoinError>) -> T {
+    made.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))
+}
+
 /// Adds what the checks say to what the run itself found.
-pub(crate) fn judge(found: &mut Found) {
+fn judge(found: &mut Found) {
     let Some(expectations) = &found.expectations else {
         return;
     };

@@ -34,6 +34,8 @@ pub(super) struct PodState {
     pub(super) member: String,
     /// Identifier of the leader that it follows.
     pub(super) leader: String,
+    /// The term in which it is.
+    pub(super) term: u64,
     pub(super) version: String,
     /// The node that it is on.
     pub(super) node: String,
@@ -56,9 +58,24 @@ impl State {
     /// Asks until all have answered: a member may just be coming back from a fault.
     pub(super) async fn of(subject: &Subject) -> Result<Self, RunError> {
         let what = "every member and its pod have reported their state";
+        Self::that_fits(subject, what, |_| true).await
+    }
+
+    /// The same, once all follow one leader: an election may be under way.
+    pub(super) async fn agreed(subject: &Subject) -> Result<Self, RunError> {
+        let what = "every member follows one leader";
+        Self::that_fits(subject, what, |state| state.leader().is_some()).await
+    }
+
+    async fn that_fits(
+        subject: &Subject,
+        what: &str,
+        fits: impl Fn(&Self) -> bool,
+    ) -> Result<Self, RunError> {
         let told = wait_until(what, timeouts::EFFECT, async || {
             match Self::look(subject).await {
-                Ok(state) => Poll::Ready(state),
+                Ok(state) if fits(&state) => Poll::Ready(state),
+                Ok(state) => Poll::NotYet(format!("{:?}", state.pods)),
                 Err(error) => Poll::NotYet::<_, String>(error),
             }
         });
@@ -93,18 +110,26 @@ impl State {
         let (name, _) = pods.find(|(_, pod)| told.len() == 1 && told.contains(&*pod.member))?;
         Some(name)
     }
+
+    /// The newest term that a member knows.
+    pub(super) fn term(&self) -> u64 {
+        let terms = self.pods.values().map(|pod| pod.term);
+        terms.max().unwrap_or_default()
+    }
 }
 
 async fn look_at(subject: &Subject, pod: &Pod, status: &Value) -> Result<PodState, String> {
     let name = pod.name_any();
     let metrics = subject.http(&name, 2381, "metrics").await?;
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let term = text(&status["header"]["raft_term"]).parse();
     Ok(PodState {
         uid: pod.uid().unwrap_or_default(),
         restarts: restarts(pod),
         cpu_limit: cpu_limit(pod),
         member: text(&status["header"]["member_id"]),
         leader: text(&status["leader"]),
+        term: term.map_err(|error| format!("the term of {name}: {error}"))?,
         version: text(&status["version"]),
         node: pod
             .spec

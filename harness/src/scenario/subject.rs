@@ -36,6 +36,8 @@ pub(super) struct Subject {
     /// True when it has services of type LoadBalancer.
     balanced: bool,
     reach: Reach,
+    /// Minutes after which its owner has a member replaced whose node is not ready.
+    replaced_after: Option<u16>,
     temporary: TempNamespace,
 }
 
@@ -76,6 +78,7 @@ impl Subject {
             guard: Guard::Open,
             balanced: false,
             reach,
+            replaced_after: None,
             temporary,
         })
     }
@@ -90,6 +93,14 @@ impl Subject {
         Self { balanced, ..self }
     }
 
+    /// The same, whose owner has a member replaced when its node was not ready for so many minutes.
+    pub(super) fn replaced_after(self, replaced_after: Option<u16>) -> Self {
+        Self {
+            replaced_after,
+            ..self
+        }
+    }
+
     /// What opens it; nothing where it is open.
     pub(super) fn keys(&self) -> Option<Keys> {
         self.guard.keys(&Self::leader_service())
@@ -101,6 +112,7 @@ impl Subject {
         etcd.guard = self.guard;
         etcd.balanced = self.balanced;
         etcd.reach = self.reach;
+        etcd.replaced_after = self.replaced_after;
         match pool {
             Some(pool) => etcd.storage(pool.class, &pool.size()),
             None => etcd,
@@ -155,9 +167,19 @@ impl Subject {
         }
     }
 
-    /// Where every member sits now.
-    pub(super) async fn seats(&self) -> Vec<Seat> {
-        let pods = self.pods().await.unwrap_or_default();
+    /// Where every member sits now. Asked again until the API server has answered: without it a fault's own effects
+    /// would be taken for the operator's.
+    pub(super) async fn seats(&self) -> Result<Vec<Seat>, RunError> {
+        let listed = wait_until("a list of the pods", timeouts::EFFECT, async || match self
+            .pods()
+            .await
+        {
+            Ok(pods) => Poll::Ready(pods),
+            Err(error) => Poll::NotYet::<_, String>(error),
+        });
+        let pods = listed
+            .await
+            .map_err(|error| RunError::Unready(error.to_string()))?;
         let seat = |pod: &Pod| Seat {
             pod: pod.name_any(),
             uid: pod.uid().unwrap_or_default(),
@@ -167,7 +189,7 @@ impl Subject {
                 .and_then(|spec| spec.node_name.clone())
                 .unwrap_or_default(),
         };
-        pods.iter().map(seat).collect()
+        Ok(pods.iter().map(seat).collect())
     }
 
     /// Waits until all members are ready and labelled, the one that leads as leader, no alarm stands, the service leads

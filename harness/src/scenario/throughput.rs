@@ -81,6 +81,7 @@ async fn measured(
             seed: 1,
             load: Load::default(),
             others: &[],
+            judged: false,
             on_control_plane: !lab.cluster.control_planes().is_empty(),
         };
         // It is never started: nothing of it is in the way.
@@ -124,7 +125,8 @@ async fn turn(subject: &Subject, amount: Amount) -> Result<Turn, RunError> {
         "--seconds",
         &seconds,
     ];
-    let limit = Duration::from_secs(amount.seconds) + timeouts::NODE_COMMAND;
+    // Half of it is for one attempt.
+    let limit = 2 * Duration::from_secs(amount.seconds) + timeouts::NODE_COMMAND;
     let inside = Inside::of(&subject.kube, &subject.namespace);
     let text = inside.exec(&arguments, limit).await?;
     serde_json::from_slice(&text).map_err(|error| RunError::Client {

@@ -6,6 +6,7 @@
 mod faults;
 mod finish;
 mod operations;
+mod replacement;
 mod set_up;
 mod state;
 
@@ -17,6 +18,7 @@ use crate::faults::FaultContext;
 use crate::observe::MachineLog;
 use crate::scenario::outcome::Found;
 use crate::scenario::subject;
+use crate::scenario::under_fault;
 use crate::timeouts;
 
 pub(super) use state::TrialRun;
@@ -38,7 +40,7 @@ impl TrialRun<'_> {
             Ok(Some(stage)) => stage,
             Ok(None) => return self.found(History::default()),
             Err(error) => {
-                self.log.judge("set_up", Err::<(), _>(&error));
+                self.log.judge_set_up(&error);
                 return self.found(History::default());
             }
         };
@@ -46,7 +48,12 @@ impl TrialRun<'_> {
         let look = async {
             let namespace = &self.subject.namespace;
             let context = FaultContext::new(&self.lab.cluster, namespace, subject::CLUSTER).await;
-            let context = context.with_seed(self.plan.seed);
+            let context = context
+                .with_seed(self.plan.seed)
+                .with_dead_man(under_fault::dead_man(
+                    self.trial,
+                    &self.plan.scenario.promise,
+                ));
             context.look().await;
             context
         };
@@ -87,6 +94,7 @@ impl TrialRun<'_> {
             if !self.recover().await || !all {
                 return;
             }
+            Box::pin(self.judge_return()).await;
         }
     }
 

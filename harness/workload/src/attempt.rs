@@ -70,7 +70,7 @@ pub(crate) async fn fresh(shared: &Shared, name: &str, attempt: &Attempt) -> Out
         let started = Instant::now();
         match dial(&shared.reach, name, deadline.min(started + DIAL)).await {
             Ok(mut client) => {
-                let outcome = sent(&mut client, &attempt.request, deadline).await;
+                let outcome = sent(shared, &mut client, (&attempt.request, deadline)).await;
                 if !repeats_nothing(&outcome) || Instant::now() >= deadline {
                     break outcome;
                 }
@@ -97,7 +97,7 @@ pub(crate) async fn held(shared: &Shared, held: &Held, attempt: &Attempt) -> Out
                 continue;
             }
         };
-        let outcome = sent(&mut client, &attempt.request, deadline).await;
+        let outcome = sent(shared, &mut client, (&attempt.request, deadline)).await;
         if unsent(&outcome) || useless(&outcome, held.redials_on_deadline) {
             held.give_up(number).await;
         }
@@ -112,8 +112,13 @@ pub(crate) async fn held(shared: &Shared, held: &Held, attempt: &Attempt) -> Out
     outcome
 }
 
-async fn sent(client: &mut Client, request: &Request, deadline: Instant) -> Outcome {
-    match timeout_at(deadline, execute::send(client, request)).await {
+async fn sent(
+    shared: &Shared,
+    client: &mut Client,
+    (request, deadline): (&Request, Instant),
+) -> Outcome {
+    let compares = shared.config.rates.compares;
+    match timeout_at(deadline, execute::send(client, request, compares)).await {
         Ok(outcome) => outcome,
         Err(elapsed) => Meaning::Unknown("deadline").outcome(elapsed.to_string()),
     }

@@ -13,6 +13,8 @@ use crate::reach::Access;
 const PROGRESS_MS: std::ops::RangeInclusive<u64> = 5..=10_000;
 /// How many revisions ahead a watch may begin.
 const FUTURE: std::ops::RangeInclusive<i64> = 0..=1_000_000;
+/// How often each compare of a transaction may be sent; etcd must be told to take so many (`max-txn-ops`).
+const COMPARES: std::ops::RangeInclusive<u32> = 1..=1000;
 /// Most closed-loop clients: the numbers from 1000 on are those of the open-loop writers.
 const CLIENTS_MAX: u32 = 900;
 /// Most clients that take locks.
@@ -48,6 +50,10 @@ pub(crate) struct Config {
     /// True when nothing is sent before the start file is there.
     #[serde(default)]
     pub(crate) gated: bool,
+    /// True when linearizability is judged while the traffic runs. Only where no other client writes to keys of the
+    /// run, and no data is given up on purpose.
+    #[serde(default)]
+    pub(crate) judged: bool,
     /// True when a held connection is also given up when an operation on it runs into its deadline. False leaves only
     /// what the connection itself says, as etcd's own client does: that is what fencing (design: a deposed leader is
     /// fenced) must rescue.
@@ -92,6 +98,9 @@ pub(crate) struct Rates {
     /// True when they compact what is a moment old, and send transactions that write one key and read another at a
     /// revision that is compacted: etcd must refuse them whole.
     pub(crate) compacted_txns: bool,
+    /// How often each compare of a transaction is sent. More than once says the same and takes etcd longer; then each
+    /// client also has a key of its own, which it compares and swaps again and again.
+    pub(crate) compares: u32,
     /// True when each closed-loop client asks one member only, so that those of a member that does not answer do not
     /// hold up the rest. Needs a configuration without a service.
     pub(crate) pinned: bool,
@@ -124,6 +133,7 @@ impl Default for Rates {
             leases_expire: false,
             compacts: false,
             compacted_txns: false,
+            compares: 1,
             pinned: false,
             progress_ms: 0,
             future: 0,
@@ -185,6 +195,9 @@ impl Config {
             return Err(ConfigError::Reject(
                 "future must be 0 (no such watch) or at most 1000000 revisions",
             ));
+        }
+        if !COMPARES.contains(&rates.compares) {
+            return Err(ConfigError::Reject("compares must be between 1 and 1000"));
         }
         if rates.pinned && config.service.is_some() {
             return Err(ConfigError::Reject(
@@ -284,6 +297,8 @@ mod tests {
             (r#""seed":7,"rates":{"lease_s":0}"#, "lease_s"),
             (r#""seed":7,"rates":{"progress_ms":4}"#, "progress_ms"),
             (r#""seed":7,"rates":{"future":-1}"#, "future"),
+            (r#""seed":7,"rates":{"compares":0}"#, "compares"),
+            (r#""seed":7,"rates":{"compares":1001}"#, "compares"),
             (r#""seed":7,"rates":{"clients":901}"#, "clients"),
             (r#""seed":7,"rates":{"holders":101}"#, "holders"),
             (r#""seed":7,"access":{"password":"x"}"#, "password"),

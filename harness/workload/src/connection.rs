@@ -38,6 +38,9 @@ use crate::{
 /// A dial is given up after this, since the service may have moved in between.
 pub(crate) const DIAL: Duration = Duration::from_millis(150);
 
+/// The same where it is better to have one late than to dial again.
+const PATIENT: Duration = Duration::from_secs(5);
+
 /// A connection that went quiet is found dead after these two together. etcd's server takes pings of a
 /// connection with traffic as often as wanted, and of an idle one every 5 s.
 const PING_EVERY: Duration = Duration::from_secs(6);
@@ -188,6 +191,15 @@ impl Held {
     /// The connection, dialled when there is none; the number is for [`Held::give_up`].
     pub(crate) async fn get(&self, deadline: Instant) -> Result<(u64, Client), DialError> {
         self.take(deadline.min(Instant::now() + DIAL), deadline)
+            .await
+    }
+
+    /// The same, for the end of a run, when nothing moves any more: a slow machine takes its time.
+    pub(crate) async fn get_patiently(
+        &self,
+        deadline: Instant,
+    ) -> Result<(u64, Client), DialError> {
+        self.take(deadline.min(Instant::now() + PATIENT), deadline)
             .await
     }
 

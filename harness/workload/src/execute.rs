@@ -1,6 +1,6 @@
 //! A request of the history, sent over one connection, and its answer as an outcome. No retry, no second thought.
 
-use std::error::Error as _;
+use std::{error::Error as _, iter::repeat_n};
 
 use etcd_client::{
     Client, CompareOp, DeleteOptions, Error, GetOptions, GetResponse, LeaseGrantOptions,
@@ -21,9 +21,9 @@ use crate::{
 /// Most bytes in one answer: the whole key space of a long run.
 pub(crate) const ANSWER_LIMIT: usize = 256 << 20;
 
-/// Sends the request and waits for the answer, for ever; the caller holds the deadline.
-pub(crate) async fn send(client: &mut Client, request: &Request) -> Outcome {
-    match answer(client, request).await {
+/// Sends the request, each compare so many times, and waits for the answer, for ever; the caller holds the deadline.
+pub(crate) async fn send(client: &mut Client, request: &Request, compares: u32) -> Outcome {
+    match answer(client, request, compares).await {
         Ok((Some(header), response)) => Outcome::Ok {
             revision: header.revision(),
             term: header.raft_term(),
@@ -80,7 +80,7 @@ fn describe(status: &tonic::Status) -> String {
 
 type Answer = (Option<ResponseHeader>, Response);
 
-async fn answer(client: &mut Client, request: &Request) -> Result<Answer, Error> {
+async fn answer(client: &mut Client, request: &Request, compares: u32) -> Result<Answer, Error> {
     match request {
         Request::Put { key, value, lease } => {
             let options = PutOptions::new().with_lease(*lease);
@@ -112,7 +112,7 @@ async fn answer(client: &mut Client, request: &Request) -> Result<Answer, Error>
             ))
         }
         Request::Txn { .. } => {
-            let mut answer = client.txn(txn(request)).await?;
+            let mut answer = client.txn(txn(request, compares)).await?;
             let responses = answer.op_responses().iter().map(inner).collect();
             let response = Response::Txn {
                 succeeded: answer.succeeded(),
@@ -183,7 +183,7 @@ fn delete_options(end: Option<&str>) -> DeleteOptions {
 }
 
 /// The history's transactions are not nested; anything but a transaction gives an empty one.
-fn txn(request: &Request) -> Txn {
+fn txn(request: &Request, compares: u32) -> Txn {
     let Request::Txn {
         compare,
         then,
@@ -192,7 +192,10 @@ fn txn(request: &Request) -> Txn {
     else {
         return Txn::new();
     };
-    let compares: Vec<_> = compare.iter().map(comparison).collect();
+    let compares: Vec<_> = compare
+        .iter()
+        .flat_map(|compare| repeat_n(comparison(compare), compares as usize))
+        .collect();
     let branch = |requests: &[Request]| requests.iter().filter_map(op).collect::<Vec<_>>();
     Txn::new()
         .when(compares)
@@ -287,6 +290,21 @@ fn never_processed(code: Code, told: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_compare_is_sent_as_often_as_it_is_asked_for() {
+        let request = Request::Txn {
+            compare: vec![Compare::Version {
+                key: "t/own/1".into(),
+                version: 7,
+            }],
+            then: Vec::new(),
+            otherwise: Vec::new(),
+        };
+        let sent = |compares| format!("{:?}", txn(&request, compares));
+        let count = |compares| sent(compares).matches("Version(7)").count();
+        assert_eq!([1, 3].map(count), [1, 3], "{}", sent(1));
+    }
 
     #[test]
     fn what_a_stopping_member_has_not_processed_is_known() {

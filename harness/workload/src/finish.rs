@@ -1,28 +1,26 @@
 //! The final phase, at quiescence: what is left, as every member has it.
 //!
-//! Runs beside the stopped clients, in a process of its own, and appends to the same history. Leases are ended first,
-//! so that nothing changes any more by itself; then a tombstone is written, which every member must have applied before
-//! it is read; then every member is read twice (linearizably and from what it has) and asked for its hash at one
-//! revision.
+//! Runs beside the stopped clients, in a process of its own, and appends to the same history, with the clock of the
+//! clients. Leases are ended first, so that nothing changes any more by itself; then a tombstone is written, which
+//! every member must have applied before it is read; then every member is read twice (linearizably and from what it
+//! has) and asked for its hash at one revision.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, bail};
-use etcd_client::{Client, GetOptions};
+use etcd_client::GetOptions;
 use etcd_history::{
     Outcome, Record, Request,
     record::{FinalState, HashSample, Route},
 };
 use serde::Serialize;
-use tokio::{
-    sync::watch,
-    time::{Instant, timeout_at},
-};
+use tokio::{sync::watch, task::JoinSet, time::Instant};
 
 use crate::{
+    again::{AGAIN, ask, side_by_side, until_done},
     attempt::{self, Shared},
     config::{Config, Member},
-    connection::{Held, dial},
+    connection::Held,
     execute::{ANSWER_LIMIT, key_value},
     reach::Reach,
     recorder::{Attempt, Recorder},
@@ -32,8 +30,12 @@ use crate::{
 
 /// First client number of the final phase.
 const CLIENT: u32 = 9000;
-/// Pause between two tries.
-const AGAIN: Duration = Duration::from_millis(100);
+/// First client number of those that read members.
+const READER: u32 = CLIENT + 1;
+/// First client number of those that revoke leases.
+const REVOKER: u32 = CLIENT + 500;
+/// Leases that are revoked at a time: one after the other they take seconds on a slow machine.
+const LANES: u32 = 16;
 
 /// What the final phase found.
 #[derive(Debug, Serialize)]
@@ -46,6 +48,21 @@ pub(crate) struct Summary {
     pub(crate) unread: Vec<String>,
     /// Watchers that saw the tombstone, of how many.
     pub(crate) watchers: (usize, usize),
+}
+
+impl Summary {
+    /// Of a cluster that took nothing any more: no member was read.
+    fn of_none(members: &[Member], error: &anyhow::Error) -> Self {
+        let unread = members.iter();
+        Self {
+            revision: 0,
+            read: Vec::new(),
+            unread: unread
+                .map(|member| format!("{}: {error:#}", member.pod))
+                .collect(),
+            watchers: (0, 0),
+        }
+    }
 }
 
 /// Runs it, within `limit`, with these members; with those of the beginning when there are none.
@@ -62,44 +79,48 @@ pub(crate) async fn run(
     let begin = std::fs::metadata(config.history())?.len();
     let [reach, admin] = Reach::both(&config.access);
     let (_, stopping) = watch::channel(false);
-    let shared = Shared {
+    let shared = Arc::new(Shared {
         config,
         recorder,
         reach,
         admin,
         stopping,
-    };
+    });
     let now = if members.is_empty() {
-        &shared.config.members
+        shared.config.members.clone()
     } else {
-        &members
+        members
     };
-    let entry = Entry::of(&shared, now)?;
+    let entry = Arc::new(Entry::of(&shared, &now)?);
 
-    Box::pin(end_leases(&shared, &entry, until)).await?;
-    let (tombstone, revision) = Box::pin(tombstone(&shared, &entry, until)).await?;
-    let (mut read, mut unread) = (Vec::new(), Vec::new());
-    for member in now {
-        match Box::pin(read_member(&shared, member, revision, until)).await {
-            Ok(()) => read.push(member.pod.clone()),
-            Err(error) => unread.push(format!("{}: {error:#}", member.pod)),
-        }
-    }
-    let of = if shared.config.rates.watch {
-        // Who watched a member that has left saw its end, and no more.
-        let watched = shared.config.members.iter();
-        let watched = watched.filter(|member| now.contains(member)).count();
-        watched + usize::from(shared.config.service.is_some())
-    } else {
-        0
+    let written = async {
+        Box::pin(end_leases(&shared, &entry, until)).await?;
+        Box::pin(tombstone(&shared, &entry, until)).await
     };
-    let seen = watchers(&shared, begin, &tombstone, of).await?;
+    // A cluster that takes no write is what is found; an error would be this program's own.
+    let (tombstone, revision) = match written.await {
+        Ok(written) => written,
+        Err(error) => return Ok(Summary::of_none(&now, &error)),
+    };
+    let (read, unread) = read_all(&shared, &now, (revision, until)).await;
+    let of = watched(&shared.config, &now);
+    let seen = watchers(&shared, begin, (&tombstone, of), until).await?;
     Ok(Summary {
         revision,
         read,
         unread,
         watchers: (seen, of),
     })
+}
+
+/// Watchers that must see the last write. Who watched a member that has left saw its end, and no more.
+fn watched(config: &Config, now: &[Member]) -> usize {
+    if !config.rates.watch {
+        return 0;
+    }
+    let members = config.members.iter();
+    let members = members.filter(|member| now.contains(member)).count();
+    members + usize::from(config.service.is_some())
 }
 
 /// Where what any member may take is sent: to the leader service, or where there is none to the first member.
@@ -127,15 +148,16 @@ impl Entry {
 async fn insist(
     shared: &Shared,
     entry: &Entry,
-    until: Instant,
+    (client, until): (u32, Instant),
     request: impl Fn(u64) -> Request,
 ) -> anyhow::Result<(Attempt, i64)> {
-    let client = shared.recorder.client(CLIENT);
     loop {
+        // The attempt says what comes of a connection that is not there.
+        let _ = entry.held.get_patiently(until).await;
         let op = shared.recorder.op();
         let attempt = Attempt {
             op,
-            client,
+            client: shared.recorder.client(client),
             route: entry.route,
             scheduled: None,
             request: request(op),
@@ -156,26 +178,28 @@ async fn insist(
     }
 }
 
-async fn end_leases(shared: &Shared, entry: &Entry, until: Instant) -> anyhow::Result<()> {
-    let leases = loop {
-        match entry.admin.get(until).await {
-            Ok((number, mut client)) => match timeout_at(until, client.leases()).await {
-                Ok(Ok(answer)) => break answer,
-                other if Instant::now() >= until => bail!("failed to list the leases: {other:?}"),
-                _ => entry.admin.give_up(number).await,
-            },
-            Err(error) if Instant::now() >= until => {
-                return Err(error).context("failed to reach the cluster to list its leases");
-            }
-            Err(_) => {}
-        }
-        pause(AGAIN).await;
+async fn end_leases(
+    shared: &Arc<Shared>,
+    entry: &Arc<Entry>,
+    until: Instant,
+) -> anyhow::Result<()> {
+    let list = || {
+        ask(&entry.admin, until, |mut client| async move {
+            client.leases().await
+        })
     };
-    for lease in leases.leases() {
-        let id = lease.id();
-        insist(shared, entry, until, |_| Request::LeaseRevoke { id }).await?;
-    }
-    Ok(())
+    let leases = until_done(until, list).await;
+    let leases = leases.context("failed to list the leases")?;
+    let leases = leases.leases().iter().map(etcd_client::LeaseStatus::id);
+    side_by_side(LANES, leases.collect(), |lane, id| {
+        let (shared, entry) = (Arc::clone(shared), Arc::clone(entry));
+        async move {
+            let who = (REVOKER + lane, until);
+            let revoked = insist(&shared, &entry, who, |_| Request::LeaseRevoke { id });
+            Box::pin(revoked).await.map(drop)
+        }
+    })
+    .await
 }
 
 async fn tombstone(
@@ -189,111 +213,145 @@ async fn tombstone(
         value: format!("c{CLIENT}-{op}"),
         lease: 0,
     };
-    let (attempt, revision) = insist(shared, entry, until, put).await?;
+    let (attempt, revision) = insist(shared, entry, (CLIENT, until), put).await?;
     let Request::Put { value, .. } = attempt.request else {
         bail!("the tombstone is a put")
     };
     Ok((value, revision))
 }
 
-/// Both reads and the hash of one member.
-async fn read_member(
-    shared: &Shared,
-    member: &Member,
-    revision: i64,
+/// Reads all members side by side: those that were read, and those that were not, and why.
+async fn read_all(
+    shared: &Arc<Shared>,
+    members: &[Member],
+    (revision, until): (i64, Instant),
+) -> (Vec<String>, Vec<String>) {
+    let mut reading = JoinSet::new();
+    for (n, member) in (0..).zip(members) {
+        let (shared, member) = (Arc::clone(shared), member.clone());
+        reading.spawn(async move {
+            let reader = Reader::new(&shared, &member, (n, until));
+            let read = Box::pin(reader.read(revision)).await;
+            (n, member.pod, read)
+        });
+    }
+    let mut ended = reading.join_all().await;
+    ended.sort_by_key(|(n, ..)| *n);
+    let (mut read, mut unread) = (Vec::new(), Vec::new());
+    for (_, pod, result) in ended {
+        match result {
+            Ok(()) => read.push(pod),
+            Err(error) => unread.push(format!("{pod}: {error:#}")),
+        }
+    }
+    (read, unread)
+}
+
+/// Reads one member, and tries again what fails until the time is over.
+struct Reader<'a> {
+    shared: &'a Shared,
+    member: &'a Member,
+    client: u32,
+    held: Held,
+    admin: Held,
     until: Instant,
-) -> anyhow::Result<()> {
-    let (key, end) = (shared.config.prefix.clone(), shared.config.range_end());
-    let held = Held::new(Arc::clone(&shared.reach), &member.address);
-    let client = shared.recorder.client(CLIENT + 1);
-    loop {
+}
+
+impl<'a> Reader<'a> {
+    fn new(shared: &'a Shared, member: &'a Member, (n, until): (u32, Instant)) -> Self {
+        Self {
+            shared,
+            member,
+            client: shared.recorder.client(READER + n),
+            held: Held::new(Arc::clone(&shared.reach), &member.address),
+            admin: Held::new(Arc::clone(&shared.admin), &member.address),
+            until,
+        }
+    }
+
+    /// Both reads and the hash.
+    async fn read(&self, revision: i64) -> anyhow::Result<()> {
+        until_done(self.until, || self.linearizable()).await?;
+        until_done(self.until, || self.final_state(revision)).await?;
+        until_done(self.until, || self.hash(revision)).await
+    }
+
+    async fn linearizable(&self) -> anyhow::Result<()> {
+        // The attempt says what comes of a connection that is not there.
+        let _ = self.held.get_patiently(self.until).await;
         let request = Request::Range {
-            key: key.clone(),
-            range_end: Some(end.clone()),
+            key: self.shared.config.prefix.clone(),
+            range_end: Some(self.shared.config.range_end()),
             limit: 0,
             serializable: false,
             revision: 0,
         };
-        let op = shared.recorder.op();
         let attempt = Attempt {
-            op,
-            client,
+            op: self.shared.recorder.op(),
+            client: self.client,
             route: Route::Member,
             scheduled: None,
             request,
         };
-        match attempt::held(shared, &held, &attempt).await {
-            Outcome::Ok { .. } => break,
+        match attempt::held(self.shared, &self.held, &attempt).await {
+            Outcome::Ok { .. } => Ok(()),
             Outcome::Failed { class, message } | Outcome::Unknown { class, message } => {
-                if Instant::now() >= until {
-                    bail!("no linearizable read: {class}: {message}");
-                }
+                bail!("no linearizable read: {class}: {message}")
             }
         }
-        pause(AGAIN).await;
     }
-    let mut client = dial(&shared.admin, &member.address, until).await?;
-    final_state(shared, member, &mut client, (revision, until)).await?;
-    let hash = timeout_at(until, client.maintenance_client().hash_kv(revision))
-        .await
-        .context("no hash in time")?
-        .context("no hash")?;
-    shared.recorder.record(&Record::Hash(HashSample {
-        t: shared.recorder.clock.now(),
-        pod: member.pod.clone(),
-        revision,
-        hash: hash.hash(),
-        compact_revision: hash.compact_version(),
-    }));
-    Ok(())
-}
 
-/// The keys from what the member has, once it has the tombstone.
-async fn final_state(
-    shared: &Shared,
-    member: &Member,
-    client: &mut Client,
-    (revision, until): (i64, Instant),
-) -> anyhow::Result<()> {
-    let (key, end) = (shared.config.prefix.clone(), shared.config.range_end());
-    loop {
-        let options = GetOptions::new()
-            .with_range(end.as_str())
-            .with_serializable();
-        let mut kv = client.kv_client().max_decoding_message_size(ANSWER_LIMIT);
-        let answer = timeout_at(until, kv.get(key.as_str(), Some(options)))
-            .await
-            .context("no serializable read in time")?
-            .context("no serializable read")?;
+    /// The keys from what the member has, once it has the tombstone.
+    async fn final_state(&self, revision: i64) -> anyhow::Result<()> {
+        let (key, end) = (
+            self.shared.config.prefix.clone(),
+            self.shared.config.range_end(),
+        );
+        let answer = ask(&self.admin, self.until, |client| async move {
+            let options = GetOptions::new().with_range(end).with_serializable();
+            let mut kv = client.kv_client().max_decoding_message_size(ANSWER_LIMIT);
+            kv.get(key, Some(options)).await
+        });
+        let answer = answer.await.context("no serializable read")?;
         let at = answer
             .header()
             .map_or(0, etcd_client::ResponseHeader::revision);
-        if at >= revision {
-            shared.recorder.record(&Record::FinalState(FinalState {
-                t: shared.recorder.clock.now(),
-                pod: member.pod.clone(),
-                revision: at,
-                kvs: answer.kvs().iter().map(key_value).collect(),
-            }));
-            return Ok(());
-        }
-        if Instant::now() >= until {
+        if at < revision {
             bail!("stays at revision {at}, the tombstone is {revision}");
         }
-        pause(AGAIN).await;
+        self.shared.recorder.record(&Record::FinalState(FinalState {
+            t: self.shared.recorder.clock.now(),
+            pod: self.member.pod.clone(),
+            revision: at,
+            kvs: answer.kvs().iter().map(key_value).collect(),
+        }));
+        Ok(())
+    }
+
+    async fn hash(&self, revision: i64) -> anyhow::Result<()> {
+        let answer = ask(&self.admin, self.until, |client| async move {
+            client.maintenance_client().hash_kv(revision).await
+        });
+        let hash = answer.await.context("no hash")?;
+        self.shared.recorder.record(&Record::Hash(HashSample {
+            t: self.shared.recorder.clock.now(),
+            pod: self.member.pod.clone(),
+            revision,
+            hash: hash.hash(),
+            compact_revision: hash.compact_version(),
+        }));
+        Ok(())
     }
 }
 
-/// Waits until the watchers of the main process have seen the tombstone: how many did.
+/// Waits until the watchers of the main process have seen the tombstone, or the time is over: how many did.
 async fn watchers(
     shared: &Shared,
     begin: u64,
-    tombstone: &str,
-    of: usize,
+    (tombstone, of): (&str, usize),
+    until: Instant,
 ) -> anyhow::Result<usize> {
     use std::io::{Read as _, Seek as _};
-    const WAIT: Duration = Duration::from_secs(6);
-    let until = Instant::now() + WAIT;
     loop {
         let mut file = std::fs::File::open(shared.config.history())?;
         file.seek(std::io::SeekFrom::Start(begin))?;
@@ -313,5 +371,34 @@ async fn watchers(
             return Ok(seen.len());
         }
         pause(AGAIN).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The harness takes an error of this program for its own, and an unread member for the cluster's.
+    #[tokio::test]
+    async fn a_cluster_that_takes_nothing_has_no_member_that_was_read() {
+        let dir = tempfile::tempdir().unwrap();
+        // Nothing listens there.
+        let text = serde_json::json!({
+            "seed": 1,
+            "dir": dir.path(),
+            "members": [{"pod": "a-0", "address": "127.0.0.1:1"}],
+        });
+        std::fs::write(config_file(dir.path()), text.to_string()).unwrap();
+        drop(Recorder::open(&dir.path().join("history.jsonl"), false).unwrap());
+        let limit = Duration::from_millis(300);
+        let summary = Box::pin(run(dir.path(), Vec::new(), limit)).await.unwrap();
+        assert!(
+            summary.read.is_empty() && summary.unread.len() == 1,
+            "{summary:?}"
+        );
+        assert!(summary.unread[0].starts_with("a-0: "), "{summary:?}");
+        assert_eq!(summary.watchers, (0, 0));
+        std::fs::remove_file(config_file(dir.path())).unwrap();
+        assert!(Box::pin(run(dir.path(), Vec::new(), limit)).await.is_err());
     }
 }

@@ -13,6 +13,7 @@ use std::{
 };
 
 use etcd_client::{Channel, Client};
+use http_body_util::BodyExt as _;
 use tokio::{
     sync::{Mutex, watch},
     task::JoinHandle,
@@ -111,6 +112,26 @@ impl Login {
         });
     }
 
+    /// Gets another token in place of one that etcd does not know.
+    fn replace(self: &Arc<Self>, channel: &transport::Channel) {
+        self.forget();
+        if self.token.borrow().is_none() {
+            // The next request waits for it.
+            drop(self.renew(channel));
+        }
+    }
+
+    /// The body of an answer, whose end may say that etcd does not know the token: with TLS etcd's answers say nothing
+    /// of it in their headers.
+    fn watched(self: Arc<Self>, body: Body, channel: transport::Channel) -> Body {
+        Body::new(body.map_frame(move |frame| {
+            if frame.trailers_ref().is_some_and(refused) {
+                self.replace(&channel);
+            }
+            frame
+        }))
+    }
+
     /// Gets a token, also when the caller does not wait for it; nothing when another task is at it.
     fn renew(
         self: &Arc<Self>,
@@ -186,22 +207,24 @@ impl Service<http::Request<Body>> for Shown {
         let mut channel = std::mem::replace(&mut self.channel, other.clone());
         let login = Arc::clone(&self.login);
         Box::pin(async move {
-            let token = login.token.borrow().clone();
-            if let Some(token) = token.filter(|_| request.uri().path() != LOG_IN) {
+            if request.uri().path() == LOG_IN {
+                return Ok(channel.call(request).await?);
+            }
+            // Where the log-in fails, this request goes without a token and is refused; the next one tries again.
+            let _ = login.ready(&other).await;
+            if let Some(token) = login.token.borrow().clone() {
                 request.headers_mut().insert(TOKEN, token.value);
             }
             let response = channel.call(request).await?;
             if refused(response.headers()) {
-                login.forget();
-                // What it says, the next request says again.
-                let _ = login.ready(&other).await;
+                login.replace(&other);
             }
-            Ok(response)
+            Ok(response.map(|body| login.watched(body, other)))
         })
     }
 }
 
-/// True when etcd does not know the token of a request.
+/// True when headers or trailers say that etcd does not know the token of a request.
 fn refused(headers: &http::HeaderMap) -> bool {
     headers
         .get("grpc-status")
@@ -210,6 +233,9 @@ fn refused(headers: &http::HeaderMap) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use http_body_util::Full;
+    use tonic::codegen::Bytes;
+
     use super::*;
 
     #[test]
@@ -234,5 +260,25 @@ mod tests {
         tokio::time::advance(YOUNG).await;
         login.forget();
         assert!(login.token.borrow().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_that_only_the_end_of_an_answer_refuses_is_replaced() {
+        let login = Login::of(Path::new("/nowhere"));
+        let value = http::HeaderValue::from_static("a.1");
+        let since = Instant::now();
+        login.token.send_replace(Some(Token { value, since }));
+        tokio::time::advance(YOUNG).await;
+        let channel = transport::Endpoint::from_static("http://127.0.0.1:1").connect_lazy();
+        for (status, kept) in [("0", true), (UNAUTHENTICATED, false)] {
+            let mut trailers = http::HeaderMap::new();
+            trailers.insert("grpc-status", http::HeaderValue::from_static(status));
+            let answer =
+                Full::<Bytes>::default().with_trailers(std::future::ready(Some(Ok(trailers))));
+            let body = Arc::clone(&login).watched(Body::new(answer), channel.clone());
+            let read = body.collect().await.expect("a body");
+            assert!(read.trailers().is_some(), "trailers are passed on");
+            assert_eq!(login.token.borrow().is_some(), kept, "status {status}");
+        }
     }
 }

@@ -3,6 +3,7 @@
 //! One process for all clients, so that there is one clock. It judges nothing: what it writes is checked elsewhere, by
 //! code that sees only the history. It never retries a request that may have left.
 
+mod again;
 mod ask;
 mod attempt;
 mod break_in;
@@ -16,7 +17,9 @@ mod dial;
 mod dial_all;
 mod disk;
 mod execute;
+mod failpoints;
 mod finish;
+mod judge;
 mod locks;
 mod login;
 mod mix;
@@ -28,6 +31,7 @@ mod recorder;
 mod run;
 mod samples;
 mod schedule;
+mod successor;
 #[cfg(test)]
 mod test_support;
 mod throughput;
@@ -39,13 +43,16 @@ use std::{
     io::{self, Write as _},
     path::PathBuf,
     process::ExitCode,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
-use crate::{clock::Clock, config::Config};
+use crate::{clock::Told, config::Config};
+
+/// Longest wait for a gated `run` to see that it may begin.
+const STARTS: Duration = Duration::from_secs(10);
 
 /// The recording client of the harness.
 #[derive(Debug, Parser)]
@@ -73,12 +80,12 @@ enum Command {
         #[arg(long, env = "WORKLOAD_CONFIG")]
         config: String,
     },
-    /// Lets a gated `run` begin; prints the nanoseconds of its clock.
+    /// Lets a gated `run` begin; prints its clock, and for how long this command waited for it, in nanoseconds.
     Start {
         #[command(flatten)]
         place: Place,
     },
-    /// Ends the traffic and waits until no operation is open.
+    /// Ends the traffic and waits until no operation is open; prints as `start` does.
     Stop {
         #[command(flatten)]
         place: Place,
@@ -91,7 +98,7 @@ enum Command {
         #[command(flatten)]
         place: Place,
         /// Longest time in seconds.
-        #[arg(long, default_value_t = 30)]
+        #[arg(long, default_value_t = 100)]
         seconds: u64,
         /// A member that is read, as `POD=HOST:PORT`; those of the beginning when none is given.
         #[arg(long = "member", value_parser = member)]
@@ -105,7 +112,7 @@ enum Command {
         #[arg(long = "member", value_parser = member)]
         members: Vec<config::Member>,
     },
-    /// Prints the member list, as a line of JSON, a few times a second until it is ended.
+    /// Prints the member list, as a line of JSON, a few times a second until it is ended, or run again.
     Lists {
         #[command(flatten)]
         place: Place,
@@ -166,6 +173,9 @@ enum Command {
         #[command(flatten)]
         order: disk::Order,
     },
+    /// Failpoints of the etcd in this container, if it was built with some.
+    #[command(subcommand)]
+    Failpoint(failpoints::Command),
     /// Prints the history.
     Dump {
         #[command(flatten)]
@@ -203,15 +213,12 @@ fn start(command: Command) -> anyhow::Result<()> {
         .build()
         .context("failed to start the runtime")?;
     match command {
-        Command::Run { config } => runtime.block_on(async {
-            tokio::select! {
-                end = run::run(Config::parse(&config)?) => end,
-                end = terminated() => end,
-            }
-        }),
-        Command::Start { place } => begin(&place),
+        Command::Run { config } => {
+            runtime.block_on(until_terminated(run::run(Config::parse(&config)?)))
+        }
+        Command::Start { place } => told(runtime.block_on(begin(&place))?),
         Command::Stop { place, seconds } => {
-            runtime.block_on(stop(&place, Duration::from_secs(seconds)))
+            told(runtime.block_on(stop(&place, Duration::from_secs(seconds)))?)
         }
         Command::Final {
             place,
@@ -226,7 +233,12 @@ fn start(command: Command) -> anyhow::Result<()> {
         Command::State { place, members } => {
             told(runtime.block_on(ask::state(&place.dir, &members))?)
         }
-        Command::Lists { place, members } => runtime.block_on(ask::lists(&place.dir, &members)),
+        Command::Lists { place, members } => {
+            let ended = runtime.block_on(ask::lists(&place.dir, members));
+            // Not waited for: a write that nothing reads has no end.
+            runtime.shutdown_background();
+            ended
+        }
         Command::Certificates { place, members } => {
             told(runtime.block_on(ask::certificates(&place.dir, &members))?)
         }
@@ -237,30 +249,18 @@ fn start(command: Command) -> anyhow::Result<()> {
             println!("{}", runtime.block_on(break_in::run(&attempt)));
             Ok(())
         }
-        Command::Plain(command) => runtime.block_on(async {
-            tokio::select! {
-                end = command.run() => end,
-                end = terminated() => end,
-            }
-        }),
+        Command::Plain(command) => runtime.block_on(until_terminated(command.run())),
         Command::Lookup { address } => runtime.block_on(lookup(&address)),
-        Command::Proxy { config, place } => runtime.block_on(async {
-            tokio::select! {
-                end = proxy::run(&config, &place.dir) => end,
-                end = terminated() => end,
-            }
-        }),
+        Command::Proxy { config, place } => {
+            runtime.block_on(until_terminated(proxy::run(&config, &place.dir)))
+        }
         Command::Rules { place, set } => told(runtime.block_on(proxy::ask(&place.dir, &set))?),
-        Command::Bucket { bucket } => runtime.block_on(async {
-            tokio::select! {
-                end = bucket::run(&bucket) => end,
-                end = terminated() => end,
-            }
-        }),
+        Command::Bucket { bucket } => runtime.block_on(until_terminated(bucket::run(&bucket))),
         Command::Throttle { order } => {
             println!("{}", disk::limit(&order)?.trim());
             Ok(())
         }
+        Command::Failpoint(command) => told(command.run()?),
         Command::Dump { place } => dump(&place),
     }
 }
@@ -270,10 +270,10 @@ fn told(text: impl std::fmt::Display) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn begin(place: &Place) -> anyhow::Result<()> {
+async fn begin(place: &Place) -> anyhow::Result<Told> {
     std::fs::write(run::start_file(&place.dir), b"").context("failed to write the start file")?;
-    println!("{}", Clock::anchored().now());
-    Ok(())
+    let begun = clock::told(&run::started_file(&place.dir), STARTS).await;
+    begun.context("failed to see the traffic begin")
 }
 
 async fn lookup(address: &str) -> anyhow::Result<()> {
@@ -294,6 +294,14 @@ fn member(text: &str) -> Result<config::Member, String> {
     })
 }
 
+/// Runs this until it ends or the process is asked to.
+async fn until_terminated(run: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    tokio::select! {
+        end = run => end,
+        end = terminated() => end,
+    }
+}
+
 /// A process that is PID 1 of its container has no default for SIGTERM.
 async fn terminated() -> anyhow::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
@@ -302,16 +310,10 @@ async fn terminated() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn stop(place: &Place, limit: Duration) -> anyhow::Result<()> {
+async fn stop(place: &Place, limit: Duration) -> anyhow::Result<Told> {
     std::fs::write(run::stop_file(&place.dir), b"").context("failed to write the stop file")?;
-    let begin = Instant::now();
-    while !run::stopped_file(&place.dir).exists() {
-        if begin.elapsed() > limit {
-            bail!("failed to see the traffic end within {} s", limit.as_secs());
-        }
-        schedule::pause(Duration::from_millis(50)).await;
-    }
-    Ok(())
+    let ended = clock::told(&run::stopped_file(&place.dir), limit).await;
+    ended.context("failed to see the traffic end")
 }
 
 fn dump(place: &Place) -> anyhow::Result<()> {

@@ -47,6 +47,8 @@ struct Habits {
     leases_expire: bool,
     compacts: bool,
     compacted_txns: bool,
+    /// True when it compares and swaps a key that no other client writes.
+    own_key: bool,
 }
 
 /// What the client last learnt of a key.
@@ -87,6 +89,7 @@ impl Mix {
                 leases_expire: rates.leases_expire,
                 compacts: rates.compacts,
                 compacted_txns: rates.compacted_txns,
+                own_key: rates.compares > 1,
             },
             revision: 0,
             compacted: 0,
@@ -101,7 +104,7 @@ impl Mix {
             _ => None,
         };
         let past = past.or_else(|| self.of_the_compacted(&key, op));
-        if let Some(request) = past {
+        if let Some(request) = past.or_else(|| self.of_its_own(op)) {
             return Step {
                 request,
                 at_member: false,
@@ -207,6 +210,15 @@ impl Mix {
             }
             _ => None,
         }
+    }
+
+    /// Now and then a compare-and-swap that succeeds, as no other client writes its key.
+    fn of_its_own(&mut self, op: OpId) -> Option<Request> {
+        if !self.habits.own_key || !self.rng.random_bool(0.25) {
+            return None;
+        }
+        let key = format!("{}own/{}", self.prefix, self.client);
+        Some(self.compare_and_swap(key, op))
     }
 
     fn put(&self, key: String, op: OpId, lease: i64) -> Request {

@@ -49,6 +49,13 @@ impl Names {
         }
     }
 
+    /// Takes an address for a name's newest.
+    #[cfg(test)]
+    pub(crate) fn believe(&self, name: &str, address: SocketAddr) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert(name.to_owned(), address);
+    }
+
     async fn ask(&self, name: &str) -> std::io::Result<SocketAddr> {
         let answer = tokio::time::timeout(ANSWER, tokio::net::lookup_host(name)).await??;
         let mut addresses: Vec<SocketAddr> = answer.collect();

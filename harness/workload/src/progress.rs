@@ -6,6 +6,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+use crate::judge::Said;
 use etcd_history::{
     Outcome,
     record::{RaftStatus, Route},
@@ -15,6 +16,7 @@ use etcd_history::{
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
     inner: Mutex<Inner>,
+    said: Said,
 }
 
 #[derive(Debug, Default)]
@@ -42,6 +44,11 @@ impl Progress {
             Outcome::Failed { .. } => counts.failed += 1,
             Outcome::Unknown { .. } => counts.unknown += 1,
         }
+    }
+
+    /// What the judge has to say.
+    pub(crate) fn said(&self) -> &Said {
+        &self.said
     }
 
     /// Keeps a member's newest status.

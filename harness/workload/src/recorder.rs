@@ -20,7 +20,7 @@ use etcd_history::{
     record::{Call, Nanos, OpId, Return, Route},
 };
 
-use crate::{clock::Clock, progress::Progress};
+use crate::{clock::Clock, judge::Judge, progress::Progress};
 
 /// Operation numbers that one process has for itself.
 const OPERATIONS: OpId = 1_000_000_000;
@@ -32,13 +32,21 @@ const CLIENTS: u32 = 10_000;
 /// Writes records; shared by all clients of the process.
 #[derive(Debug)]
 pub(crate) struct Recorder {
-    file: Mutex<File>,
+    sink: Mutex<Sink>,
     /// The one clock.
     pub(crate) clock: Clock,
     /// Counters for the progress line.
     pub(crate) progress: Progress,
     next: AtomicU64,
     generation: u32,
+}
+
+/// Where a record goes, in one order.
+#[derive(Debug)]
+struct Sink {
+    file: File,
+    /// Absent where there is none, and when it takes no more.
+    judge: Option<Judge>,
 }
 
 /// An operation that is about to be attempted.
@@ -57,8 +65,9 @@ pub(crate) struct Attempt {
 }
 
 impl Recorder {
-    /// Opens the file, mends its end and counts the processes that wrote to it before.
-    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+    /// Opens the file, mends its end and counts the processes that wrote to it before. `judged`: what is recorded is
+    /// judged as it comes.
+    pub(crate) fn open(path: &Path, judged: bool) -> io::Result<Self> {
         let file = append(path)?;
         let text = std::fs::read(path)?;
         let whole = text
@@ -69,12 +78,23 @@ impl Recorder {
         if whole == 0 {
             write_header(&file)?;
         }
-        let generation = starts(&History::read(&text[..whole]).map_err(io::Error::other)?);
+        let before = History::read(&text[..whole]).map_err(io::Error::other)?;
+        let generation = starts(&before);
         let next = OpId::from(generation) * OPERATIONS + 1;
-        Ok(Self::new(file, generation, next))
+        let mut recorder = Self::new((file, Clock::of(path)?), generation, next);
+        if judged {
+            let judge = Judge::start(before.records, recorder.progress.said())?;
+            let sink = recorder
+                .sink
+                .get_mut()
+                .unwrap_or_else(PoisonError::into_inner);
+            sink.judge = Some(judge);
+        }
+        Ok(recorder)
     }
 
-    /// Opens the file beside the process that writes to it: it is appended to and never mended.
+    /// Opens the file beside the process that writes to it, whose clock it continues. It is appended to and never
+    /// mended.
     pub(crate) fn join(path: &Path) -> io::Result<Self> {
         let file = append(path)?;
         let text = std::fs::read(path)?;
@@ -86,16 +106,16 @@ impl Recorder {
             _ => None,
         });
         Ok(Self::new(
-            file,
+            (file, Clock::joined(path)?),
             generation,
             used.max().unwrap_or(0).max(first),
         ))
     }
 
-    fn new(file: File, generation: u32, next: OpId) -> Self {
+    fn new((file, clock): (File, Clock), generation: u32, next: OpId) -> Self {
         Self {
-            file: Mutex::new(file),
-            clock: Clock::anchored(),
+            sink: Mutex::new(Sink { file, judge: None }),
+            clock,
             progress: Progress::default(),
             next: AtomicU64::new(next),
             generation,
@@ -118,15 +138,37 @@ impl Recorder {
     ///
     /// Ends the process when the file cannot be written: a request that is not recorded must not leave.
     pub(crate) fn record(&self, record: &Record) {
-        let mut line = match serde_json::to_vec(record) {
-            Ok(line) => line,
-            Err(error) => die(&error),
-        };
-        line.push(b'\n');
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(error) = file.write_all(&line) {
-            die(&error);
+        if let Err(reason) = self.write(record) {
+            eprintln!("failed to write the history: {reason}");
+            std::process::exit(70);
         }
+    }
+
+    fn write(&self, record: &Record) -> Result<(), String> {
+        let mut line = serde_json::to_vec(record).map_err(|error| error.to_string())?;
+        line.push(b'\n');
+        let mut sink = self.sink.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = sink.file.write_all(&line) {
+            let written = sink.file.metadata().map_or(0, |file| file.len());
+            return Err(unwritten(&error, written));
+        }
+        if sink.judge.as_ref().is_some_and(|judge| !judge.feed(record)) {
+            sink.judge = None;
+        }
+        Ok(())
+    }
+
+    /// What is recorded from now on is judged with the whole run alone.
+    pub(crate) fn end_judging(&self) {
+        let mut sink = self.sink.lock().unwrap_or_else(PoisonError::into_inner);
+        sink.judge = None;
+    }
+
+    /// True while what is recorded is judged as it comes.
+    #[cfg(test)]
+    pub(crate) fn judged(&self) -> bool {
+        let sink = self.sink.lock().unwrap_or_else(PoisonError::into_inner);
+        sink.judge.is_some()
     }
 
     /// Records that an operation is about to leave; returns the time recorded.
@@ -169,9 +211,15 @@ fn starts(history: &History) -> u32 {
     u32::try_from(starts).unwrap_or(u32::MAX)
 }
 
-fn die(error: &dyn std::error::Error) -> ! {
-    eprintln!("failed to write the history: {error}");
-    std::process::exit(70)
+/// Why a line was not written, after so many bytes of history.
+fn unwritten(error: &io::Error, written: u64) -> String {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => format!(
+            "its volume is full, with {} MiB of history; the run is too long for its load ({error})",
+            written >> 20
+        ),
+        _ => error.to_string(),
+    }
 }
 
 #[cfg(test)]
@@ -188,11 +236,30 @@ mod tests {
         }
     }
 
+    const HOUR: Nanos = 3_600_000_000_000;
+
+    #[test]
+    fn a_full_volume_is_named() {
+        let file = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let recorder = Recorder::new((file, Clock::anchored()), 0, 1);
+        let refused = recorder.write(&Record::Phase {
+            t: 1,
+            name: "ready".into(),
+        });
+        let reason = refused.unwrap_err();
+        assert!(
+            reason.starts_with("its volume is full, with 0 MiB"),
+            "{reason}"
+        );
+        let other = io::Error::from(io::ErrorKind::PermissionDenied);
+        assert!(!unwritten(&other, 7).contains("full"));
+    }
+
     #[test]
     fn a_restart_mends_the_file_and_takes_new_numbers() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("history.jsonl");
-        let first = Recorder::open(&path).unwrap();
+        let first = Recorder::open(&path, false).unwrap();
         first.record(&Record::Start {
             t: 1,
             incarnation: 1,
@@ -203,7 +270,7 @@ mod tests {
         let mut torn = OpenOptions::new().append(true).open(&path).unwrap();
         torn.write_all(b"{\"type\":\"ret").unwrap();
 
-        let second = Recorder::open(&path).unwrap();
+        let second = Recorder::open(&path, true).unwrap();
         let two = attempt(&second);
         second.call(&two);
         second.returned(
@@ -240,5 +307,16 @@ mod tests {
             Recorder::join(&path).unwrap().op() > three.op,
             "and so has the next one"
         );
+
+        // Its time is that of the process that records, wherever the wall clock is: here an hour behind it.
+        let kept = path.with_extension("clock");
+        let text = std::fs::read_to_string(&kept).unwrap();
+        let mut clock: serde_json::Value = serde_json::from_str(&text).unwrap();
+        clock["clock"] = (clock["clock"].as_i64().unwrap() + HOUR).into();
+        std::fs::write(&kept, clock.to_string()).unwrap();
+        for later in [Recorder::join(&path), Recorder::open(&path, false)] {
+            let ahead = later.unwrap().clock.now() - first.clock.now();
+            assert!((ahead - HOUR).abs() < HOUR / 60, "{ahead}");
+        }
     }
 }

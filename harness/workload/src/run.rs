@@ -39,12 +39,17 @@ pub(crate) fn start_file(dir: &Path) -> PathBuf {
     dir.join("start")
 }
 
-/// The file that ends the traffic, and the one that says that it has ended.
+/// Has the clock of the process that writes the history, as it was when it saw the start file.
+pub(crate) fn started_file(dir: &Path) -> PathBuf {
+    dir.join("started")
+}
+
+/// The file that ends the traffic.
 pub(crate) fn stop_file(dir: &Path) -> PathBuf {
     dir.join("stop")
 }
 
-/// Written when the traffic has ended.
+/// Has that clock as it was when the traffic had ended.
 pub(crate) fn stopped_file(dir: &Path) -> PathBuf {
     dir.join("stopped")
 }
@@ -60,7 +65,8 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     std::fs::create_dir_all(&dir).with_context(|| format!("failed to make {}", dir.display()))?;
     std::fs::write(config_file(&dir), serde_json::to_vec(&config)?)
         .context("failed to keep the configuration")?;
-    let recorder = Recorder::open(&config.history()).context("failed to open the history")?;
+    let recorder = Recorder::open(&config.history(), judges(&config));
+    let recorder = recorder.context("failed to open the history")?;
     recorder.record(&Record::Start {
         t: recorder.clock.now(),
         incarnation: rand::random(),
@@ -69,6 +75,8 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     while config.gated && !start_file(&dir).exists() {
         pause(LOOK).await;
     }
+    let told = recorder.clock.tell(&started_file(&dir));
+    told.context("failed to say that it has begun")?;
     let [reach, admin] = Reach::both(&config.access);
     let (stop, stopping) = watch::channel(stop_file(&dir).exists());
     let shared = Arc::new(Shared {
@@ -88,10 +96,7 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
             stop.send_replace(true);
         }
         if *stop.borrow() {
-            while let Some(end) = traffic.join_next().await {
-                end.context("a client panicked")?;
-            }
-            std::fs::write(stopped_file(&dir), b"").context("failed to say that it is over")?;
+            end_traffic(&shared, &mut traffic).await?;
             break;
         }
         if let Some(end) = traffic.try_join_next() {
@@ -103,6 +108,26 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
         end.context("a watch or a sampler panicked")?;
     }
     Ok(())
+}
+
+/// True when what is recorded is judged as it comes. A process that is started again behind the end of the traffic has
+/// records of the final phase before it.
+fn judges(config: &Config) -> bool {
+    config.judged && !stop_file(&config.dir).exists()
+}
+
+/// Waits for every open operation and says that the traffic is over. Who is told so begins the final phase.
+async fn end_traffic(shared: &Shared, traffic: &mut JoinSet<()>) -> anyhow::Result<()> {
+    while let Some(end) = traffic.join_next().await {
+        end.context("a client panicked")?;
+    }
+    // The final phase is another process, which writes to keys of the run.
+    shared.recorder.end_judging();
+    let told = shared
+        .recorder
+        .clock
+        .tell(&stopped_file(&shared.config.dir));
+    told.context("failed to say that it is over")
 }
 
 /// How busy the machine is, on a thread of its own.
@@ -192,13 +217,78 @@ async fn progress(shared: Arc<Shared>) {
     let Some(schedule) = Schedule::new(Instant::now(), 1.0) else {
         return;
     };
+    let mut told = false;
     for second in 1.. {
         until(schedule.at(second)).await;
+        if let Some(said) = shared.recorder.progress.said().get()
+            && !std::mem::replace(&mut told, true)
+        {
+            let _ = writeln!(std::io::stdout(), "{said}");
+        }
         // No process reads it any more: no reason to stop recording.
         let _ = writeln!(
             std::io::stdout(),
             "{}",
             shared.recorder.progress.line(second)
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// A run that is judged, with its history in this folder.
+    fn shared(dir: &Path) -> Shared {
+        let member = json!({"pod": "a-0", "address": "127.0.0.1:1"});
+        let config = json!({"seed": 1, "members": [member], "dir": dir, "judged": true});
+        let config = Config::parse(&config.to_string()).unwrap();
+        let recorder = Recorder::open(&config.history(), judges(&config)).unwrap();
+        let [reach, admin] = Reach::both(&config.access);
+        let (_, stopping) = watch::channel(false);
+        Shared {
+            config,
+            recorder,
+            reach,
+            admin,
+            stopping,
+        }
+    }
+
+    #[tokio::test]
+    async fn the_judge_ends_behind_the_last_operation_and_before_the_final_phase() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = Arc::new(shared(dir.path()));
+        let mut traffic = JoinSet::new();
+        let last = Arc::clone(&run);
+        traffic.spawn(async move {
+            pause(LOOK).await;
+            assert!(last.recorder.judged(), "its answer is judged");
+        });
+        end_traffic(&run, &mut traffic).await.unwrap();
+        assert!(!run.recorder.judged());
+        assert!(stopped_file(dir.path()).exists());
+
+        // No one can be told here that it is over: the judge has ended before.
+        let mut untold = shared(dir.path());
+        assert!(untold.recorder.judged());
+        untold.config.dir = dir.path().join("nowhere");
+        let error = end_traffic(&untold, &mut JoinSet::new()).await.unwrap_err();
+        assert!(error.to_string().contains("failed to say"), "{error}");
+        assert!(!untold.recorder.judged());
+    }
+
+    #[test]
+    fn a_process_that_is_started_again_in_the_final_phase_does_not_judge() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = shared(dir.path()).config;
+        assert!(judges(&config));
+        std::fs::write(stop_file(dir.path()), b"").unwrap();
+        assert!(!judges(&config));
+        std::fs::remove_file(stop_file(dir.path())).unwrap();
+        config.judged = false;
+        assert!(!judges(&config));
     }
 }

@@ -5,19 +5,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use etcd_client::{Error, StatusResponse};
+use etcd_client::StatusResponse;
 use etcd_history::{
     Record,
     record::{MemberSample, RaftStatus},
 };
 use tokio::time::timeout_at;
-use tonic::Code;
 
 use crate::{
     attempt::Shared,
     config::Member,
     connection::Held,
-    reach::Reach,
     schedule::{Schedule, until},
 };
 
@@ -38,7 +36,7 @@ pub(crate) async fn run(shared: Arc<Shared>, member: Member) {
     let mut n = 0;
     loop {
         until(schedule.at(n)).await;
-        let status = ask(&held, &shared.admin).await;
+        let status = ask(&held).await;
         shared
             .recorder
             .progress
@@ -57,17 +55,12 @@ pub(crate) async fn run(shared: Arc<Shared>, member: Member) {
     }
 }
 
-async fn ask(held: &Held, admin: &Reach) -> Option<RaftStatus> {
+async fn ask(held: &Held) -> Option<RaftStatus> {
     let (number, client) = held.get_logged_in().await.ok()?;
     let deadline = tokio::time::Instant::now() + ANSWER;
     let mut maintenance = client.maintenance_client();
-    match timeout_at(deadline, maintenance.status()).await {
-        Ok(Ok(response)) => return raft_status(&response),
-        // A member that was restarted knows no token; with TLS its answer says so behind its headers only.
-        Ok(Err(Error::GRpcStatus(status))) if status.code() == Code::Unauthenticated => {
-            admin.forget_token();
-        }
-        _ => {}
+    if let Ok(Ok(response)) = timeout_at(deadline, maintenance.status()).await {
+        return raft_status(&response);
     }
     held.give_up(number).await;
     None

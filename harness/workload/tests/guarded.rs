@@ -3,9 +3,14 @@
 
 use std::{
     fs,
+    io::{self, Write as _},
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -287,6 +292,9 @@ fn a_run_on_a_guarded_cluster_outlives_a_restart_and_a_change_of_users_and_tells
         }
     };
     grows("answers to who has logged in");
+    let lists = folders.path("lists");
+    let _lists = follow_lists(&folders, &member, &lists);
+    more_lists(&lists);
 
     // Its tokens are gone with it.
     drop(process);
@@ -297,6 +305,8 @@ fn a_run_on_a_guarded_cluster_outlives_a_restart_and_a_change_of_users_and_tells
         output.status.success().then_some(())
     });
     grows("answers after a restart");
+    more_lists(&lists);
+    gives_way_within_a_write(&folders, &member);
 
     let root = format!("--user=root:{PASSWORD}");
     etcd.told(&["user", "add", "other:x", &root]);
@@ -312,6 +322,55 @@ fn a_run_on_a_guarded_cluster_outlives_a_restart_and_a_change_of_users_and_tells
     let text = recorded(&folders);
     assert!(!text.contains(PASSWORD));
     drop(process);
+}
+
+/// Writes member lists into a file until it is dropped.
+fn follow_lists(folders: &Folders, member: &str, file: &Path) -> Process {
+    let out = fs::File::create(file).expect("made");
+    let child = workload(folders, &["lists", member]).stdout(out).spawn();
+    Process(child.expect("it runs"))
+}
+
+fn more_lists(file: &Path) {
+    let lines = || fs::read_to_string(file).expect("read").lines().count();
+    let before = lines();
+    until("more member lists", || (lines() > before + 2).then_some(()));
+}
+
+/// One that waits for its reader ends, too, once it is begun again.
+fn gives_way_within_a_write(folders: &Folders, member: &str) {
+    let (reader, full) = full_pipe();
+    let stuck = workload(folders, &["lists", member]).stdout(full).spawn();
+    let mut stuck = Process(stuck.expect("it runs"));
+    // Several lists would be printed by now.
+    std::thread::sleep(Duration::from_secs(2));
+    assert!(stuck.0.try_wait().expect("asked").is_none());
+    let file = folders.path("next");
+    let _next = follow_lists(folders, member, &file);
+    let ended = until("the former end", || stuck.0.try_wait().expect("asked"));
+    assert!(ended.success(), "{ended}");
+    more_lists(&file);
+    drop(reader);
+}
+
+/// A pipe that takes no byte more.
+fn full_pipe() -> (io::PipeReader, io::PipeWriter) {
+    let (reader, writer) = io::pipe().expect("a pipe");
+    let mut filling = writer.try_clone().expect("the same pipe");
+    let written = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&written);
+    // Its last write waits until the reader is dropped.
+    std::thread::spawn(move || {
+        while filling.write_all(&[b'x'; 1024]).is_ok() {
+            counted.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    until("the pipe be full", || {
+        let before = written.load(Ordering::Relaxed);
+        std::thread::sleep(Duration::from_millis(200));
+        (before > 0 && written.load(Ordering::Relaxed) == before).then_some(())
+    });
+    (reader, writer)
 }
 
 /// What is asked of members beside the run.

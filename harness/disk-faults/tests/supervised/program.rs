@@ -1,7 +1,7 @@
 //! The program that is looked after: writes in the folder where it runs, and tells a number on its standard output
 //! whenever it holds something for written.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, IoSlice, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::os::unix::process::parent_id;
@@ -9,14 +9,17 @@ use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::Duration;
 
+/// The file in its folder with the turns of a program that waits for them: `l` writes a line, `s` syncs, `e` empties
+/// the file that was there before.
+pub(crate) const TURNS: &str = "turns";
+
 /// What it does.
 pub(crate) fn run(what: Option<&str>) -> ExitCode {
     let supervisor = parent_id();
     let done = match what {
-        Some("log") => log(),
-        Some("never") => never(),
-        Some("once") => once(supervisor),
-        Some("back") => back(supervisor),
+        Some("log") => log(File::sync_data),
+        Some("empty_and_log") => empty().and_then(|()| log(File::sync_all)),
+        Some("turns") => turns(supervisor),
         _ => Err(io::Error::other("nothing to do")),
     };
     match done {
@@ -29,7 +32,7 @@ pub(crate) fn run(what: Option<&str>) -> ExitCode {
 }
 
 /// Appends numbered lines for ever, each synced before it is told; every other by a write of pieces.
-fn log() -> io::Result<()> {
+fn log(sync: fn(&File) -> io::Result<()>) -> io::Result<()> {
     let mut log = File::create("log")?;
     log.set_len(1 << 20)?;
     log.sync_all()?;
@@ -45,50 +48,43 @@ fn log() -> io::Result<()> {
                 return Err(io::Error::other("a part was written"));
             }
         }
-        log.sync_data()?;
+        sync(&log)?;
         at += line.len() as u64;
         told(number)?;
     }
     Ok(())
 }
 
-/// The same without a sync, slowly.
-fn never() -> io::Result<()> {
+/// Takes its turns as the test writes them, and tells the number of each when it is done: so the test knows what has
+/// been written when it gives an order. Ends with its supervisor: it must not stay behind a test that has ended.
+fn turns(supervisor: u32) -> io::Result<()> {
     let mut log = File::create("log")?;
-    for number in 0_u64.. {
-        log.write_all(format!("{number:015}\n").as_bytes())?;
-        told(number)?;
-        sleep(Duration::from_millis(5));
-    }
-    Ok(())
-}
-
-/// Writes and syncs one file, and empties another that was there before.
-fn once(supervisor: u32) -> io::Result<()> {
-    let mut file = File::create("new")?;
-    file.write_all(b"written")?;
-    File::create("old")?.write_all(b"emptied")?;
-    told(0)?;
-    sleep(Duration::from_millis(300));
-    file.sync_all()?;
-    told(1)?;
-    outlive_nothing(supervisor);
-    Ok(())
-}
-
-/// Writes once without a sync and waits.
-fn back(supervisor: u32) -> io::Result<()> {
-    File::create("file")?.write_all(b"written back")?;
-    told(0)?;
-    outlive_nothing(supervisor);
-    Ok(())
-}
-
-/// Waits until its supervisor is gone: it must not stay behind a test that has ended.
-fn outlive_nothing(supervisor: u32) {
+    let (mut number, mut lines) = (0_u64, 0_u64);
+    let mut done = 0;
     while parent_id() == supervisor {
-        sleep(Duration::from_millis(50));
+        // Only writes and syncs are announced: no order keeps it from looking for its next turn.
+        let Some(turn) = fs::read(TURNS)?.get(done).copied() else {
+            sleep(Duration::from_millis(5));
+            continue;
+        };
+        match turn {
+            b'l' => {
+                log.write_all(format!("{lines:015}\n").as_bytes())?;
+                lines += 1;
+            }
+            b's' => log.sync_all()?,
+            b'e' => empty()?,
+            other => return Err(io::Error::other(format!("no turn: {other}"))),
+        }
+        told(number)?;
+        (done, number) = (done + 1, number + 1);
     }
+    Ok(())
+}
+
+/// Empties a file that was there before, and writes into it.
+fn empty() -> io::Result<()> {
+    File::create("old")?.write_all(b"emptied")
 }
 
 fn told(number: u64) -> io::Result<()> {

@@ -64,6 +64,8 @@ impl Rules {
             }
         }
         if fresh.is_empty() && new == installed.addresses {
+            // One on the far side may be another pod by now: connections are tried from where it is.
+            installed.pods = pods.to_vec();
             return Ok(false);
         }
         let old = installed.addresses.clone();

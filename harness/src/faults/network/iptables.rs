@@ -26,7 +26,7 @@ pub(crate) struct Cut<'a> {
     pub everybody: &'a BTreeSet<Ipv4Addr>,
 }
 
-/// Makes the chain, fills it, then lets packets in.
+/// Fills the chain, then lets packets in.
 pub(crate) fn install(trace: &str, cut: Cut<'_>) -> String {
     let chain = format!("{CHAIN_PREFIX}{trace}");
     let hooks: Vec<String> = cut
@@ -35,17 +35,25 @@ pub(crate) fn install(trace: &str, cut: Cut<'_>) -> String {
         .iter()
         .map(|hook| format!("iptables -w -I {} 1 -j {chain}\n", hook.to_uppercase()))
         .collect();
+    format!("set -e\n{}\n{}", fill(&chain, cut), hooks.concat())
+}
+
+/// Points the rules at other addresses; fails where there are none any more. The chain's counters begin at 0 again.
+pub(crate) fn update(trace: &str, cut: Cut<'_>) -> String {
+    let chain = format!("{CHAIN_PREFIX}{trace}");
     format!(
-        "set -e\niptables -w -N {chain}\n{}{}",
-        fill(&chain, cut),
-        hooks.concat()
+        "set -e\niptables -w -nL {chain} >/dev/null\n{}",
+        fill(&chain, cut)
     )
 }
 
-/// Points the rules at other addresses. The chain's counters begin at 0 again.
-pub(crate) fn update(trace: &str, cut: Cut<'_>) -> String {
-    let chain = format!("{CHAIN_PREFIX}{trace}");
-    format!("set -e\niptables -w -F {chain}\n{}", fill(&chain, cut))
+/// Makes the chain, or empties it, and fills it, in one transaction: a chain that is filled rule by rule would let
+/// everything through meanwhile.
+fn fill(chain: &str, cut: Cut<'_>) -> String {
+    format!(
+        "iptables-restore -w --noflush <<'END-OF-RULES'\n*filter\n:{chain} - [0:0]\n{}COMMIT\nEND-OF-RULES",
+        rules(chain, cut)
+    )
 }
 
 /// Removes the chain; right also when it is gone.
@@ -101,7 +109,7 @@ fn address(text: &str) -> Ipv4Addr {
 
 /// What is dropped between two pods has rules of its own before what is dropped of all others, so that it is counted
 /// apart.
-fn fill(chain: &str, cut: Cut<'_>) -> String {
+fn rules(chain: &str, cut: Cut<'_>) -> String {
     let (rules, addresses) = (cut.rules, cut.addresses);
     let mut text = String::new();
     for (address, port) in &rules.rules {
@@ -118,7 +126,7 @@ fn fill(chain: &str, cut: Cut<'_>) -> String {
         for end in ends {
             let mut drop = |what: &str, comment: &str| {
                 text.push_str(&format!(
-                    "iptables -w -A {chain} {end}{what}{loss} -m comment --comment {comment} -j DROP\n"
+                    "-A {chain} {end}{what}{loss} -m comment --comment {comment} -j DROP\n"
                 ));
             };
             if rules.loss_percent.is_none() {
@@ -170,6 +178,7 @@ fn loss(rules: &RuleSet) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::assert_is_shell;
     use crate::faults::network::nft::tests::ip;
 
     fn some_rules() -> RuleSet {
@@ -209,6 +218,35 @@ mod tests {
         let (filled, hooked) = (text.find("-A ETCDH-f1"), text.find("-I FORWARD 1"));
         assert!(filled < hooked, "packets go in only when the chain is full");
         assert!(text.contains("-I INPUT 1") && text.contains("-I OUTPUT 1"));
+    }
+
+    #[test]
+    fn rules_are_pointed_elsewhere_in_one_transaction() {
+        let addresses = Addresses {
+            single: [ip(2), ip(4)].into(),
+            pairs: [(ip(2), ip(3))].into(),
+        };
+        let rules = some_rules();
+        let text = update("f1", cut(&rules, &addresses, &[ip(2), ip(3)].into()));
+        assert_is_shell(&text);
+        let transaction = text
+            .split_once(
+                "iptables-restore -w --noflush <<'END-OF-RULES'\n*filter\n:ETCDH-f1 - [0:0]\n",
+            )
+            .and_then(|(_, rest)| rest.split_once("COMMIT\nEND-OF-RULES"));
+        let (inside, after) = transaction.expect("a transaction");
+        let count = inside.lines().count();
+        assert!(
+            count > 3 && inside.lines().all(|line| line.starts_with("-A ETCDH-f1 ")),
+            "{inside}"
+        );
+        assert!(after.trim().is_empty(), "{after}");
+        // Nothing else empties or fills it, step by step.
+        let looks =
+            text.starts_with("set -e\niptables -w -nL ETCDH-f1 >/dev/null\niptables-restore ");
+        assert!(looks && text.matches("iptables").count() == 2, "{text}");
+        let all = install("f1", cut(&rules, &addresses, &BTreeSet::new()));
+        assert_is_shell(&all);
     }
 
     #[test]

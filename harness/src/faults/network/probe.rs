@@ -14,6 +14,8 @@ use crate::faults::network::rules::{Address, Addresses, Dropped, PROBE_PORTS, Po
 
 /// Seconds that a probe waits for an answer; within the cluster one takes a millisecond.
 const PROBE_S: &str = "0.5";
+/// Stands in place of curl's status where the pod has no process in the node.
+const NO_POD: &str = "none";
 /// curl's status for an answer that did not come in time.
 const NO_ANSWER: i32 = 28;
 
@@ -152,6 +154,8 @@ pub(crate) enum Answer {
     None,
     /// Something came back: the other end took or refused the connection.
     Some,
+    /// The pod that it starts in is not in its node any more.
+    Gone,
     /// It could not be made.
     Unknown,
 }
@@ -166,6 +170,7 @@ pub(crate) fn script(probes: &[(usize, &Probe)]) -> String {
         })
         .collect();
     let functions = FUNCTIONS
+        .replace("NO_POD", NO_POD)
         .replace("SECONDS", PROBE_S)
         .replace("PORTS", PROBE_PORTS);
     format!("{functions}{}wait", calls.concat())
@@ -181,7 +186,7 @@ inside() {
   return 1
 }
 probe() {
-  p=$(inside "$2") || { echo "probe $1 none 0"; return; }
+  p=$(inside "$2") || { echo "probe $1 NO_POD 0"; return; }
   t=$(nsenter -t $p -n curl -s -o /dev/null -m SECONDS --local-port PORTS -w '%{time_connect}' $3)
   echo "probe $1 $? $t"
 }
@@ -192,9 +197,10 @@ pub(crate) fn parse(text: &str) -> BTreeMap<usize, Answer> {
     let line = |line: &str| {
         let mut words = line.strip_prefix("probe ")?.split_whitespace();
         let number = words.next()?.parse().ok()?;
-        let status: Option<i32> = words.next()?.parse().ok();
+        let status = words.next()?;
         let connected: f64 = words.next().and_then(|word| word.parse().ok())?;
-        let answer = match status {
+        let answer = match status.parse::<i32>().ok() {
+            None if status == NO_POD => Answer::Gone,
             Some(NO_ANSWER) if connected == 0.0 => Answer::None,
             Some(0 | REFUSED | NO_ANSWER | EMPTY | BROKEN) => Answer::Some,
             _ => Answer::Unknown,
@@ -217,7 +223,9 @@ pub(crate) fn missing(
             Some(Answer::None) if dropped.probes.contains_key(&probe.drops) => {}
             Some(Answer::None) => return Some(format!("{what}: no answer, but nothing dropped")),
             Some(Answer::Some) => return Some(format!("{what}: still connects")),
-            Some(Answer::Unknown) | None => return Some(format!("{what}: could not be tried")),
+            Some(Answer::Unknown | Answer::Gone) | None => {
+                return Some(format!("{what}: could not be tried"));
+            }
         }
     }
     let own = |wanted: &dyn Fn(&Way) -> bool| dropped.own.keys().any(wanted);
@@ -243,12 +251,26 @@ pub(crate) fn missing(
 
 /// What came about although it must not.
 pub(crate) fn connected(proofs: &Proofs, answers: &BTreeMap<usize, Answer>) -> Vec<String> {
+    named(proofs, |number| answers.get(&number) == Some(&Answer::Some))
+}
+
+/// What could not be tried, so that it is not known whether it would have come about. A pod that is gone connects to
+/// nothing.
+pub(crate) fn untried(proofs: &Proofs, answers: &BTreeMap<usize, Answer>) -> Vec<String> {
+    named(proofs, |number| {
+        matches!(answers.get(&number), None | Some(Answer::Unknown))
+    })
+}
+
+/// The connections of these numbers, in words.
+fn named(proofs: &Proofs, meant: impl Fn(usize) -> bool) -> Vec<String> {
     let probes = proofs.probes.iter().enumerate();
-    let through = probes.filter(|(number, _)| answers.get(number) == Some(&Answer::Some));
-    let words = through.map(|(_, probe)| {
-        let ((from, to), port) = (probe.way, probe.port);
-        format!("{from} -> {to}:{port}")
-    });
+    let words = probes
+        .filter(|(number, _)| meant(*number))
+        .map(|(_, probe)| {
+            let ((from, to), port) = (probe.way, probe.port);
+            format!("{from} -> {to}:{port}")
+        });
     words.collect()
 }
 

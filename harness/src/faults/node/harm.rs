@@ -11,20 +11,20 @@ use crate::faults::node::objects::Objects;
 use crate::faults::node::power;
 use crate::faults::process::replicas;
 use crate::faults::running::{Injected, Running};
+use crate::faults::seen::{Look, until_seen};
 use crate::faults::switch::container::{Order, Switch, image_of};
 use crate::faults::switch::deadman::{self, BY_SWITCH, Deed, Healed};
 use crate::faults::{
-    Evidence, Fault, FaultContext, FaultError, Healing, NodeSelector, Replicas, Target,
+    Declared, Evidence, Fault, FaultContext, FaultError, Healing, NodeSelector, Replicas, Target,
 };
 use crate::timeouts;
-use crate::wait::{Poll, wait_until};
 
 /// What is done to nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Harm {
     Pause,
     Restart,
-    Kill { for_good: bool },
+    Kill(Declared),
     StopKubelet,
 }
 
@@ -33,10 +33,7 @@ const fn harm(fault: &Fault) -> Option<(&NodeSelector, Harm)> {
     Some(match fault {
         Fault::PauseNode { of } => (of, Harm::Pause),
         Fault::RestartNode { of } => (of, Harm::Restart),
-        Fault::KillNode { of, for_good } => {
-            let for_good = *for_good;
-            (of, Harm::Kill { for_good })
-        }
+        Fault::KillNode { of, declared } => (of, Harm::Kill(*declared)),
         Fault::StopKubelet { of } => (of, Harm::StopKubelet),
         _ => return None,
     })
@@ -160,7 +157,7 @@ struct Harmed {
     switch: Option<Switch>,
     /// When each container had been started, before.
     started: BTreeMap<String, String>,
-    /// Node objects that are deleted, and what brings them back.
+    /// Node objects that are deleted or tainted, and what takes that back.
     objects: Option<Objects>,
     /// UIDs of the Node objects, before.
     uids: BTreeMap<String, String>,
@@ -174,9 +171,9 @@ impl Harmed {
         if self.harm == Harm::StopKubelet {
             return Ok(());
         }
-        if let Harm::Kill { for_good: true } = self.harm {
-            // First, so that they are there before the nodes are started.
-            let objects = Objects::arm(context, &self.trace, &self.names).await?;
+        if let Harm::Kill(declared @ (Declared::Gone | Declared::OutOfService)) = self.harm {
+            // First, so that they are as before when the nodes are started.
+            let objects = Objects::arm(context, &self.trace, &self.names, declared).await?;
             self.objects = Some(objects);
         }
         let order = Order {
@@ -212,14 +209,14 @@ impl Harmed {
                 )
                 .await?;
             }
-            Harm::Kill { .. } => power::kill(&self.docker, &self.names).await?,
+            Harm::Kill(_) => power::kill(&self.docker, &self.names).await?,
             Harm::Restart => {
                 power::kill(&self.docker, &self.names).await?;
                 power::start(&self.docker, &self.names).await?;
             }
         }
         if let Some(objects) = &self.objects {
-            objects.delete(&self.cluster).await?;
+            objects.declare(&self.cluster).await?;
         }
         Ok(())
     }
@@ -236,11 +233,11 @@ impl Harmed {
         Ok(())
     }
 
-    async fn seen(&self, name: &str) -> Result<Result<String, String>, FaultError> {
+    async fn seen(&self, name: &str) -> Look<String> {
         let (state, started) = power::state(&self.docker, name).await?;
         Ok(match self.harm {
             Harm::Pause if state == "paused" => Ok("paused".into()),
-            Harm::Kill { .. } if state == "exited" => Ok("off".into()),
+            Harm::Kill(_) if state == "exited" => Ok("off".into()),
             Harm::Restart if state == "running" && self.started.get(name) != Some(&started) => {
                 Ok(format!("started again at {started}"))
             }
@@ -281,28 +278,20 @@ impl Running for Harmed {
     async fn effect(&mut self) -> Result<Evidence, FaultError> {
         let mut evidence = Evidence::new();
         for name in &self.names {
-            let seen = wait_until(name.clone(), timeouts::EFFECT, async || {
-                match self.seen(name).await {
-                    Ok(Ok(text)) => Poll::Ready(text),
-                    Ok(Err(text)) => Poll::NotYet(text),
-                    Err(error) => Poll::NotYet(error.to_string()),
-                }
-            })
-            .await;
-            let text = seen.map_err(|error| FaultError::unseen(&self.fault, error))?;
-            evidence.add(format!("node {name}"), text);
+            let seen = until_seen(&self.fault, name.clone(), || self.seen(name));
+            evidence.add(format!("node {name}"), seen.await?);
         }
         if let Some(objects) = &self.objects {
-            let gone = objects.gone(&self.cluster).await?;
-            if gone < self.names.len() {
-                let seen = format!("{gone} of {} node objects are gone", self.names.len());
+            let (done, what) = (objects.declared(&self.cluster).await?, objects.what());
+            if done < self.names.len() {
+                let seen = format!("{done} of {} {what}", self.names.len());
                 return Err(FaultError::NoEffect {
                     fault: self.fault.clone(),
                     waited_s: timeouts::EFFECT.as_secs_f64(),
                     seen,
                 });
             }
-            evidence.add("node objects deleted", gone);
+            evidence.add(what, done);
         }
         Ok(evidence)
     }
@@ -371,6 +360,15 @@ impl Running for Harmed {
         let states = node_states(&self.cluster.kube)
             .await
             .map_err(|e| FaultError::api("list nodes", e))?;
+        let tainted = states
+            .iter()
+            .find(|state| state.out_of_service && self.names.contains(&state.name));
+        if let Some(state) = tainted {
+            return Ok(Some(format!(
+                "node {} is tainted out of service",
+                state.name
+            )));
+        }
         let missing = self
             .uids
             .keys()

@@ -6,9 +6,8 @@ use serde::Deserialize;
 use crate::cluster::NodeShell;
 use crate::faults::members::roster;
 use crate::faults::running::{Injected, Running};
+use crate::faults::seen::until_seen;
 use crate::faults::{Evidence, Fault, FaultContext, FaultError, Selector, Target};
-use crate::timeouts;
-use crate::wait::{Poll, wait_until};
 
 /// `MsgTimeoutNow` of `raftpb.MessageType`.
 const TIMEOUT_NOW: u64 = 14;
@@ -153,16 +152,14 @@ struct Told {
 impl Running for Told {
     async fn effect(&mut self) -> Result<Evidence, FaultError> {
         let what = format!("the member at {} leads in a later term", self.ip);
-        let seen = wait_until(what, timeouts::EFFECT, async || {
-            match ask(&self.shell, &self.ip).await {
-                Ok(now) if now.leads() && now.term > self.before.term => Poll::Ready(now),
-                Ok(now) => Poll::NotYet(format!("term {}, leader {:?}", now.term, now.leader_id)),
-                // An election that costs its agent an answer is one anyway.
-                Err(error) => Poll::NotYet(error.to_string()),
-            }
+        // An election that costs its agent an answer is one anyway.
+        let seen = until_seen(&self.fault, what, async || {
+            let now = ask(&self.shell, &self.ip).await?;
+            let leads = now.leads() && now.term > self.before.term;
+            let instead = format!("term {}, leader {:?}", now.term, now.leader_id);
+            Ok(leads.then_some(now).ok_or(instead))
         })
-        .await
-        .map_err(|error| FaultError::unseen(&self.fault, error))?;
+        .await?;
         Ok(Evidence::new().with("term", seen.term.to_string()))
     }
 }

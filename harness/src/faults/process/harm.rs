@@ -4,13 +4,12 @@ use futures::future::join_all;
 
 use crate::cluster::NodeShell;
 use crate::faults::members::roster;
-use crate::faults::process::scripts::{self, Process, Which};
+use crate::faults::process::scripts::{self, LeftAlone, Process, Which};
 use crate::faults::running::{Injected, Running};
+use crate::faults::seen::{Look, until_seen};
 use crate::faults::switch::deadman::{self, BY_SWITCH, Deed, Healed};
 use crate::faults::together::all_or_none;
 use crate::faults::{Evidence, Fault, FaultContext, FaultError, Healing, Member, Target};
-use crate::timeouts;
-use crate::wait::{Poll, wait_until};
 
 /// What is done to a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,8 +24,9 @@ pub(crate) enum Harm {
     Exhaust,
 }
 
-/// Age in seconds of a process that its killer has left alone: it comes by ten times a second, on a busy machine less.
-const LONG_ALIVE_S: f64 = 2.0;
+/// Age in seconds of a process that has begun to serve, or whose killer does not come by any more: it does ten times a
+/// second, and on a machine that stalls seconds later.
+const LONG_ALIVE_S: f64 = 5.0;
 
 impl Harm {
     /// True when there is nothing to take back.
@@ -160,11 +160,11 @@ async fn hit(context: &FaultContext, victim: Victim, harm: Harm) -> Result<Hit, 
             });
         }
         Harm::Freeze => (
-            scripts::stop_killing(deadman::DIR, &trace) + "\n" + &scripts::go_on(victim.which()),
+            scripts::stop_loop(deadman::DIR, &trace) + "\n" + &scripts::go_on(victim.which()),
             scripts::keep_stopping(victim.which(), deadman::DIR, &trace),
         ),
         Harm::KeepKilling => (
-            scripts::stop_killing(deadman::DIR, &trace),
+            scripts::stop_loop(deadman::DIR, &trace),
             scripts::list(victim.which())
                 + "\n"
                 + &scripts::keep_killing(victim.which(), deadman::DIR, &trace),
@@ -211,21 +211,36 @@ impl Hit {
         Ok(found)
     }
 
-    /// Age in seconds of the container's oldest process that is not stopped; 0 when there is none.
-    async fn oldest_s(&self) -> Result<f64, FaultError> {
+    /// What of the container the loop has left alone, of what is not stopped.
+    async fn left_alone(&self, harm: Harm) -> Result<LeftAlone, FaultError> {
         let which = self.victim.which();
-        let script = scripts::list(which) + "\n" + scripts::UPTIME;
+        let script = scripts::before_the_end(which, deadman::DIR, &self.trace);
         let output = self.shell.check("list processes", &script).await?;
-        Ok(scripts::oldest_s(&output, |process| {
-            process.state != 'T' && !process.launches(which)
+        Ok(scripts::left_alone(&output, |process| {
+            process.state != 'T' && is_harmed(process, which, harm)
         }))
     }
 
     async fn kills(&self) -> Result<usize, FaultError> {
         let script = format!("cat {}/{}.kills 2>/dev/null || :", deadman::DIR, self.trace);
         let output = self.shell.check("count kills", &script).await?;
-        Ok(scripts::parse(&output).len())
+        Ok(kills(&scripts::parse(&output), self.victim.which()))
     }
+}
+
+/// Kills of what the container is for: a launcher that was hit is no proof of an etcd that is dead.
+fn kills(killed: &[Process], which: Which<'_>) -> usize {
+    killed
+        .iter()
+        .filter(|process| !process.launches(which))
+        .count()
+}
+
+/// Whether a loop harms this process: what else than etcd runs in etcd's container is stopped, and not killed.
+fn is_harmed(process: &Process, which: Which<'_>, harm: Harm) -> bool {
+    let beside = which.container == "etcd" && process.command != "etcd";
+    let spared = harm == Harm::KeepKilling && beside;
+    !(process.launches(which) || spared)
 }
 
 /// Those that were hit before: same number, same start.
@@ -247,7 +262,7 @@ struct Harmed {
 
 impl Harmed {
     /// One hit's effect: the evidence, or what is seen instead.
-    async fn seen(&self, hit: &Hit) -> Result<Result<String, String>, FaultError> {
+    async fn seen(&self, hit: &Hit) -> Look<String> {
         Ok(match self.harm {
             Harm::Kill | Harm::Exhaust => {
                 let now = hit.now().await?;
@@ -280,35 +295,32 @@ impl Harmed {
 
     /// What is seen of a hit before it is healed, and whether it is over already.
     async fn last(&self, hit: &Hit) -> Result<(String, bool), FaultError> {
+        let left = hit.left_alone(self.harm).await?;
         if self.harm == Harm::KeepKilling {
-            let oldest = hit.oldest_s().await?;
-            let kills = hit.kills().await?;
+            let (kills, oldest) = (hit.kills().await?, left.oldest_s);
             let last = format!("{kills} kills in all, the process at the end {oldest:.1} s old");
-            return Ok((last, oldest > LONG_ALIVE_S));
+            return Ok((last, over(left)));
         }
         let same = still_there(&hit.before, &hit.now().await?);
         let all = hit.before.len();
-        let oldest = hit.oldest_s().await?;
         let last = format!("{same} of {all} frozen processes are the same at the end");
         // One in their place was stopped as soon as it was seen.
-        Ok((last, oldest > LONG_ALIVE_S))
+        Ok((last, over(left)))
     }
+}
+
+/// Whether a fault was over before its end: the loop has passed over what it was to harm, or does not turn any more. On
+/// a machine that stalls a process is some seconds old when the loop comes by, and that is no end.
+fn over(left: LeftAlone) -> bool {
+    left.passed_over || left.oldest_s > LONG_ALIVE_S
 }
 
 impl Running for Harmed {
     async fn effect(&mut self) -> Result<Evidence, FaultError> {
         let mut evidence = Evidence::new();
         for hit in &self.hits {
-            let seen = wait_until(hit.name(), timeouts::EFFECT, async || {
-                match self.seen(hit).await {
-                    Ok(Ok(text)) => Poll::Ready(text),
-                    Ok(Err(text)) => Poll::NotYet(text),
-                    Err(error) => Poll::Failed(error),
-                }
-            })
-            .await;
-            let text = seen.map_err(|error| FaultError::unseen(&self.fault, error))?;
-            evidence.add(hit.name(), text);
+            let seen = until_seen(&self.fault, hit.name(), || self.seen(hit));
+            evidence.add(hit.name(), seen.await?);
         }
         Ok(evidence)
     }
@@ -373,6 +385,48 @@ mod tests {
             state: 'S',
             command: "etcd".into(),
         }
+    }
+
+    #[test]
+    fn a_killed_launcher_is_no_killed_etcd() {
+        let launcher = Process {
+            command: "kbagent".into(),
+            ..process(1, 5)
+        };
+        let which = |container| Which { uid: "", container };
+        let killed = [launcher, process(7, 100)];
+        assert_eq!(kills(&killed, which("etcd")), 1);
+        assert_eq!(kills(&killed, which("kbagent")), 2);
+    }
+
+    #[test]
+    fn what_a_loop_does_not_kill_is_not_left_alone_by_it() {
+        let of = |command: &str, container, harm| {
+            let process = Process {
+                command: command.to_owned(),
+                ..process(7, 100)
+            };
+            is_harmed(&process, Which { uid: "", container }, harm)
+        };
+        for harm in [Harm::KeepKilling, Harm::Freeze] {
+            assert!(of("etcd", "etcd", harm) && !of("kbagent", "etcd", harm));
+            assert!(of("kbagent", "kbagent", harm));
+        }
+        assert!(of("etcdutl", "etcd", Harm::Freeze));
+        assert!(!of("etcdutl", "etcd", Harm::KeepKilling));
+    }
+
+    #[test]
+    fn a_stall_while_a_new_process_waits_for_its_killer_is_no_end_of_the_fault() {
+        let left = |oldest_s, passed_over| {
+            over(LeftAlone {
+                oldest_s,
+                passed_over,
+            })
+        };
+        assert!(!left(4.0, false));
+        assert!(left(0.7, true), "two turns have passed it over");
+        assert!(left(5.5, false), "nothing turns any more");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Proof that no fault left anything behind, on the whole cluster, whichever process injected it: packet rules, stopped
-//! processes, nodes that are paused, off or not registered, timers, manifests aside, fillers, loop devices, namespaces
-//! of runs that were killed. Looks through Docker first, for the API server may be what a fault took away.
+//! processes, nodes that are paused, off, tainted or not registered, timers, what set the nodes' weight, manifests
+//! aside, fillers, loop devices, addresses of load balancers, namespaces of runs that were killed. Looks through Docker
+//! first, for the API server may be what a fault took away.
 //!
 //! What cannot be looked at is said to be unknown: that no answer came never means that nothing is left.
 
@@ -11,20 +12,23 @@ use std::time::{Duration, Instant};
 use bollard::Docker;
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::Node as KubeNode;
-use kube::api::ListParams;
+use kube::api::{DynamicObject, ListParams};
 use kube::{Api, Client, ResourceExt};
+use serde::Serialize;
 
+use crate::cluster::beside::{self, Beside};
 use crate::cluster::{
-    Choice, Cluster, NodeShell, connect_docker, kind_nodes, node_states, volumes,
+    Choice, Cluster, NodeShell, addresses, connect_docker, kind_nodes, node_states, volumes,
 };
-use crate::deploy::namespaces_orphaned;
+use crate::deploy::{cluster_resource, namespaces_orphaned};
+use crate::faults::flood::UNREADABLE;
 use crate::faults::residue::node::{self, Seen};
 use crate::faults::switch::container;
 use crate::timeouts;
 use crate::wait::pause;
 
 /// One thing that was left, or that cannot be known.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Leftover {
     /// The node, or where else it is.
     pub place: String,
@@ -54,7 +58,7 @@ pub(crate) struct Residue {
     pub left: Vec<Leftover>,
     /// What could not be looked at, and why.
     pub unknown: Vec<Leftover>,
-    /// Timers that were made and not yet started.
+    /// Containers beside the nodes that hold nothing.
     pub(crate) idle: BTreeSet<String>,
 }
 
@@ -169,12 +173,7 @@ pub(crate) async fn find(site: &Site) -> Residue {
     match &site.kube {
         Ok(None) => {}
         Ok(Some(kube)) => {
-            if volumes::offered(kube, &volumes::SMALL).await {
-                // They are there on purpose, for the next deployment.
-                residue
-                    .left
-                    .retain(|leftover| !leftover.what.starts_with(node::SMALL_VOLUME));
-            }
+            excuse(kube, &mut residue).await;
             if let Err(error) = in_api(kube, (&nodes, reached), &mut residue).await {
                 residue.unknown("API server", error);
             }
@@ -184,8 +183,36 @@ pub(crate) async fn find(site: &Site) -> Residue {
     residue
 }
 
+/// Takes out what is in nodes on purpose.
+async fn excuse(kube: &Client, residue: &mut Residue) {
+    if volumes::offered(kube, &volumes::SMALL).await {
+        // They are there on purpose, for the next deployment.
+        residue
+            .left
+            .retain(|leftover| !leftover.what.starts_with(node::SMALL_VOLUME));
+    }
+    // Those of a claim that is there, or whose deletion their driver sees to.
+    match volumes::provisioned(kube, &volumes::GROWING).await {
+        Ok(held) => residue
+            .left
+            .retain(|leftover| !node::is_of(&leftover.what, &held)),
+        Err(error) => residue.unknown("volumes", error.to_string()),
+    }
+    let balanced = |leftover: &Leftover| leftover.what.starts_with(node::BALANCED);
+    if residue.left.iter().any(balanced) {
+        // Where it is not known which are, none is; the look at the API server says so.
+        let orphaned = namespaces_orphaned(kube).await.unwrap_or_default();
+        match addresses::shown(kube, &orphaned).await {
+            Ok(shown) => residue
+                .left
+                .retain(|leftover| !node::is_shown(&leftover.what, &shown)),
+            Err(error) => residue.unknown("services", error),
+        }
+    }
+}
+
 /// As [`find`], again and again until nothing is left or the limit has passed: what a timer takes away needs its time.
-/// Timers that were made and will not be started are removed; they hold nothing.
+/// Containers that hold nothing are removed once their makers have had the time to use them.
 pub(crate) async fn settle(
     site: &Site,
     limit: Duration,
@@ -223,15 +250,15 @@ async fn in_docker(site: &Site, residue: &mut Residue) -> Result<(), String> {
     residue.left.extend(
         still.map(|node| Leftover::new(&node.name, format!("node container is {}", node.state))),
     );
-    let timers = container::left(&docker, &site.name)
+    let beside = beside::all(&docker, &site.name)
         .await
         .map_err(|error| error.to_string())?;
-    for timer in timers {
-        let word = if timer.idle { " (never started)" } else { "" };
-        let what = format!("container {}{word}", timer.name);
+    for Beside { name, idle } in beside {
+        let word = idle.map(|why| format!(" ({why})")).unwrap_or_default();
+        let what = format!("container {name}{word}");
         residue.left.push(Leftover::new("Docker", what));
-        if timer.idle {
-            residue.idle.insert(timer.name);
+        if idle.is_some() {
+            residue.idle.insert(name);
         }
     }
     Ok(())
@@ -285,6 +312,10 @@ async fn in_api(
     // Of a cluster whose nodes no fault can reach their state is not the harness's business.
     let ours = states.iter().filter(|_| reached);
     for state in ours {
+        if state.out_of_service {
+            let what = "node is tainted out of service";
+            residue.left.push(Leftover::new(&state.name, what));
+        }
         if state.cordoned {
             let what = "node is cordoned";
             residue.left.push(Leftover::new(&state.name, what));
@@ -309,7 +340,26 @@ async fn in_api(
         let what = format!("namespace {namespace} of a run that was killed");
         residue.left.push(Leftover::new("API server", what));
     }
+    for (namespace, name) in unreadable(kube).await? {
+        let what = format!("Cluster {name} in namespace {namespace}, which no operator can read");
+        residue.left.push(Leftover::new("API server", what));
+    }
     Ok(())
+}
+
+/// Clusters of a flood that a killed process has left: namespace and name. Nothing where the kind is not served.
+pub(crate) async fn unreadable(kube: &Client) -> Result<Vec<(String, String)>, String> {
+    let clusters: Api<DynamicObject> = Api::all_with(kube.clone(), &cluster_resource());
+    let params = ListParams::default().labels(UNREADABLE);
+    match clusters.list_metadata(&params).await {
+        Ok(list) => {
+            let found = list.items.iter();
+            let found = found.map(|one| (one.namespace().unwrap_or_default(), one.name_any()));
+            Ok(found.collect())
+        }
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(Vec::new()),
+        Err(error) => Err(format!("failed to list Clusters: {error}")),
+    }
 }
 
 /// What the runtime of each node that runs gives out to pods; nothing where a network plugin writes its own.
@@ -344,6 +394,7 @@ pub(crate) async fn strayed(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::fake_docker::FakeDocker;
 
     #[test]
     fn what_cannot_be_looked_at_is_never_clean() {
@@ -369,5 +420,46 @@ mod tests {
             .map(|one| one.place.as_str())
             .collect();
         assert_eq!(places, ["Docker", "nodes", "API server"]);
+    }
+
+    /// Docker of a cluster that has no node: it lists nodes, timers and what sets weights, in this order.
+    fn docker() -> (FakeDocker, Site) {
+        let weights = r#"[{"Names":["/etcd-harness-weight-lab-worker"],"State":"exited"},
+            {"Names":["/etcd-harness-weight-lab-control-plane"],"State":"running"},
+            {"Names":["/etcd-harness-weight-lab2-worker"],"State":"exited"}]"#;
+        let timers = r#"[{"Names":["/etcd-harness-switch-a"],"State":"running"}]"#;
+        let lists = std::cell::Cell::new(0);
+        let fake = FakeDocker::new(move |request| match request {
+            "GET /containers/json" => {
+                lists.set(lists.get() + 1);
+                let shown = ["[]", timers, weights][(lists.get() - 1) % 3];
+                (200, shown.as_bytes().to_vec())
+            }
+            _ => (404, br#"{"message":"no such container"}"#.to_vec()),
+        });
+        let site = Site {
+            name: "lab".into(),
+            docker: Ok(Some(fake.docker.clone())),
+            kube: Ok(None),
+        };
+        (fake, site)
+    }
+
+    #[tokio::test]
+    async fn what_set_the_weight_of_nodes_is_left_like_a_timer() {
+        let (_fake, site) = docker();
+        let mut residue = Residue::default();
+        in_docker(&site, &mut residue)
+            .await
+            .expect("Docker answers");
+        let left: Vec<&str> = residue.left.iter().map(|one| one.what.as_str()).collect();
+        let expected = [
+            "container etcd-harness-switch-a",
+            "container etcd-harness-weight-lab-worker (not running)",
+            "container etcd-harness-weight-lab-control-plane",
+        ];
+        assert_eq!(left, expected);
+        let idle: Vec<&String> = residue.idle.iter().collect();
+        assert_eq!(idle, ["etcd-harness-weight-lab-worker"]);
     }
 }

@@ -5,4 +5,4 @@ mod node;
 mod remove;
 
 pub(crate) use find::{Leftover, Residue, Site, find, settle};
-pub(crate) use remove::remove;
+pub(crate) use remove::{Removal, remove};

@@ -2,7 +2,10 @@
 //!
 //! A part of it that fails says so, and its last line says that it came to its end: no output is no answer.
 
-use crate::cluster::volumes;
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+use crate::cluster::{addresses, volumes};
 use crate::faults::data::full_disk::FILLER;
 use crate::faults::network::iptables;
 use crate::faults::network::nft;
@@ -11,6 +14,8 @@ use crate::faults::switch::deadman;
 
 /// Kind of a leftover that is none while the storage class of small volumes is there.
 pub(crate) const SMALL_VOLUME: &str = "small volume";
+/// Kind of a leftover that is none while a Service shows the address.
+pub(crate) const BALANCED: &str = "address of a load balancer";
 /// Begins a line about something that could not be looked at.
 const UNKNOWN: &str = "unknown: ";
 /// Begins the line with the pod network.
@@ -39,6 +44,8 @@ pub(crate) fn script() -> String {
         .replace("VOLUMES", volumes::DIR)
         .replace("FILLER", FILLER)
         .replace("SMALL", SMALL_VOLUME)
+        .replace("BALANCED", BALANCED)
+        .replace("LABEL", addresses::LABEL)
 }
 
 /// A program that the kernel has no module for cannot have left rules.
@@ -71,6 +78,10 @@ for s in $(grep -ls '^State:.T' /proc/[0-9]*/status); do
   n=$(sed -n 's/^Name:.//p' $s 2>/dev/null) || continue
   p=${s%/status}; echo "stopped process: $n ${p#/proc/}"
 done
+if command -v ip >/dev/null; then
+  if t=$(ip -o -4 addr show label '*:LABEL' 2>&1); then echo "$t" | sed -n 's/^.* inet \([0-9.]*\).*/BALANCED: \1/p'
+  else echo "unknown: ip addr: $t"; fi
+fi
 systemctl is-active -q kubelet 2>/dev/null || echo 'kubelet: not running'
 c=/etc/cni/net.d/10-containerd-net.conflist
 [ -e $c ] && sed -n 's/.*"subnet": *"\([^"]*\)".*/pod network: \1/p' $c | head -n 1
@@ -98,10 +109,33 @@ pub(crate) fn parse(text: &str) -> Result<Seen, String> {
     }
 }
 
+/// True for a small volume that is mounted under one of these names.
+pub(crate) fn is_of(what: &str, volumes: &[String]) -> bool {
+    let mount = what.strip_prefix(SMALL_VOLUME);
+    let name = mount.and_then(|mount| mount.rsplit('/').next());
+    name.is_some_and(|name| volumes.iter().any(|volume| volume == name))
+}
+
+/// True for an address that one of these is.
+pub(crate) fn is_shown(what: &str, shown: &BTreeSet<Ipv4Addr>) -> bool {
+    let address = what.strip_prefix(BALANCED);
+    let address = address.and_then(|rest| rest.strip_prefix(": ")?.parse::<Ipv4Addr>().ok());
+    address.is_some_and(|address| shown.contains(&address))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cluster::assert_is_shell;
+
+    #[test]
+    fn a_volume_is_left_once_no_object_names_it() {
+        let what = "small volume: /var/etcd-harness/csi/pvc-2f1f";
+        let named = |name: &str| is_of(what, &[name.to_owned()]);
+        assert!(named("pvc-2f1f") && !named("pvc-2f1") && !named("2f1f"));
+        let other = "switch of a fault: /var/etcd-harness/csi/pvc-2f1f";
+        assert!(!is_of(other, &["pvc-2f1f".to_owned()]));
+    }
 
     fn run(script: &str) -> String {
         let output = std::process::Command::new("sh")
@@ -133,18 +167,41 @@ mod tests {
         assert_eq!(parse("looked\n"), Ok(Seen::default()));
     }
 
+    /// What the script says where a program answers so.
+    fn with(program: &str, answer: &str) -> String {
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        let file = folder.path().join(program);
+        std::fs::write(&file, format!("#!/bin/sh\n{answer}\n")).expect("write");
+        let path = folder.path().display();
+        run(&format!(
+            "chmod +x {path}/{program}; PATH={path}:$PATH\n{}",
+            script()
+        ))
+    }
+
+    #[test]
+    fn an_address_of_a_load_balancer_is_left_unless_a_service_shows_it() {
+        let ip = "[ \"$*\" = '-o -4 addr show label *:lb' ] || exit 1\n\
+                  echo '9: eth0    inet 172.18.200.1/32 scope global eth0:lb\\ valid_lft forever'";
+        let seen = parse(&with("ip", ip)).expect("an end");
+        let what = "address of a load balancer: 172.18.200.1";
+        assert!(seen.left.contains(&what.to_owned()), "{seen:?}");
+        assert!(is_shown(what, &[Ipv4Addr::new(172, 18, 200, 1)].into()));
+        assert!(!is_shown(what, &[Ipv4Addr::new(172, 18, 200, 2)].into()));
+        assert!(!is_shown(
+            "switch of a fault: 172.18.200.1",
+            &[Ipv4Addr::new(172, 18, 200, 1)].into()
+        ));
+        let broken = parse(&with("ip", "echo 'no netlink' >&2; exit 1")).expect("an end");
+        let unknown = "ip addr: no netlink".to_owned();
+        assert!(broken.unknown.contains(&unknown), "{broken:?}");
+        let none = parse(&with("ip", "")).expect("an end");
+        assert!(!none.left.iter().any(|left| left.starts_with(BALANCED)));
+    }
+
     #[test]
     fn a_program_that_fails_is_unknown_and_one_without_its_module_has_left_nothing() {
-        let with = |answer: &str| {
-            let folder = tempfile::tempdir().expect("a scratch folder");
-            let nft = folder.path().join("nft");
-            std::fs::write(&nft, format!("#!/bin/sh\n{answer}\n")).expect("write");
-            let path = folder.path().display();
-            run(&format!(
-                "chmod +x {path}/nft; PATH={path}:$PATH\n{}",
-                script()
-            ))
-        };
+        let with = |answer: &str| with("nft", answer);
         let broken = parse(&with("echo 'netlink: out of buffers' >&2; exit 1")).expect("an end");
         assert!(
             broken

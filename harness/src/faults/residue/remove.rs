@@ -1,80 +1,155 @@
 //! Removal of everything that [`super::find`] can see, but cordons and small volumes, which may be intended.
 
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
 use k8s_openapi::api::core::v1::{Namespace, Node as KubeNode};
-use kube::api::{DeleteParams, PostParams};
+use kube::api::{DeleteParams, DynamicObject, PostParams};
 use kube::{Api, Client};
 
-use crate::cluster::{kind_nodes, volumes};
-use crate::deploy::namespaces_orphaned;
+use crate::cluster::beside::{self, Beside};
+use crate::cluster::{addresses, kind_nodes, node_states, taint, volumes};
+use crate::deploy::{cluster_resource, namespaces_orphaned};
 use crate::faults::ControlPlanePart;
 use crate::faults::data::full_disk::FILLER;
 use crate::faults::network::iptables;
 use crate::faults::network::nft;
 use crate::faults::node::objects::successor;
 use crate::faults::process::control_plane::move_back;
-use crate::faults::residue::find::{Site, networks, strayed};
-use crate::faults::switch::container;
+use crate::faults::residue::find::{Site, networks, strayed, unreadable};
 use crate::faults::switch::deadman;
 
-/// Removes it; returns a line for each thing done.
-///
-/// # Errors
-/// When a place cannot be reached, in words.
-pub(crate) async fn remove(site: &Site) -> Result<Vec<String>, String> {
-    let mut done = Vec::new();
-    if let Some(docker) = &site.docker.clone()? {
-        let nodes = kind_nodes(docker, &site.name)
-            .await
-            .map_err(|error| error.to_string())?;
-        for node in nodes.into_iter().filter(|node| node.state != "running") {
-            let result = if node.state == "paused" {
-                docker.unpause_container(&node.name).await
-            } else {
-                let options = None::<bollard::query_parameters::StartContainerOptions>;
-                docker.start_container(&node.name, options).await
-            };
-            result.map_err(|error| format!("{}: {error}", node.name))?;
-            done.push(format!("{}: unpaused or started", node.name));
-        }
-        let timers = container::left(docker, &site.name)
-            .await
-            .map_err(|error| error.to_string())?;
-        for timer in timers {
-            if container::remove(docker, &timer.name).await {
-                done.push(format!("container {} removed", timer.name));
-            }
+/// What became of a removal.
+#[derive(Debug, Default)]
+pub(crate) struct Removal {
+    /// A line for each thing done.
+    pub done: Vec<String>,
+    /// What could not be done, and why: the rest was tried nevertheless.
+    pub failed: Vec<String>,
+}
+
+impl Removal {
+    fn note(&mut self, what: impl Into<String>, result: Result<(), impl ToString>) {
+        let what = what.into();
+        match result {
+            Ok(()) => self.done.push(what),
+            Err(error) => self.failed.push(format!("{what}: {}", error.to_string())),
         }
     }
-    for shell in site.shells().await? {
-        let output = shell
-            .run(&remove_script())
-            .await
-            .map_err(|error| error.to_string())?;
-        done.extend(
-            output
-                .stdout
-                .lines()
-                .map(|line| format!("{}: {line}", shell.container())),
+}
+
+/// Removes it, as much as can be: where one place cannot be reached the others are cleared.
+pub(crate) async fn remove(site: &Site) -> Removal {
+    let mut removal = Removal::default();
+    if let Err(error) = in_docker(site, &mut removal).await {
+        removal.failed.push(format!("Docker: {error}"));
+    }
+    in_nodes(site, &mut removal).await;
+    if let Ok(Some(kube)) = &site.kube
+        && let Err(error) = in_api(kube, site, &mut removal).await
+    {
+        removal.failed.push(format!("API server: {error}"));
+    }
+    removal
+}
+
+async fn in_nodes(site: &Site, removal: &mut Removal) {
+    let shells = match site.shells().await {
+        Ok(shells) => shells,
+        Err(error) => return removal.failed.push(format!("nodes: {error}")),
+    };
+    let mut script = remove_script();
+    match shown(site).await {
+        Ok(shown) => script += &release_script(&shown),
+        Err(error) => {
+            let what = "addresses of load balancers stay: it is not known which services show";
+            removal.failed.push(format!("{what}: {error}"));
+        }
+    }
+    for shell in shells {
+        match shell.run(&script).await {
+            Ok(output) => {
+                let lines = output.stdout.lines();
+                let lines = lines.map(|line| format!("{}: {line}", shell.container()));
+                removal.done.extend(lines);
+            }
+            Err(error) => removal
+                .failed
+                .push(format!("{}: {error}", shell.container())),
+        }
+    }
+}
+
+/// The addresses that Services show, but those of runs that were killed: who gives them may be at work.
+async fn shown(site: &Site) -> Result<BTreeSet<Ipv4Addr>, String> {
+    let Some(kube) = site.kube.as_ref()? else {
+        return Ok(BTreeSet::new());
+    };
+    let orphaned = namespaces_orphaned(kube).await;
+    let orphaned = orphaned.map_err(|error| error.to_string())?;
+    addresses::shown(kube, &orphaned).await
+}
+
+async fn in_docker(site: &Site, removal: &mut Removal) -> Result<(), String> {
+    let Some(docker) = &site.docker.clone()? else {
+        return Ok(());
+    };
+    let nodes = kind_nodes(docker, &site.name).await;
+    let nodes = nodes.map_err(|error| error.to_string())?;
+    for node in nodes.into_iter().filter(|node| node.state != "running") {
+        let result = if node.state == "paused" {
+            docker.unpause_container(&node.name).await
+        } else {
+            let options = None::<bollard::query_parameters::StartContainerOptions>;
+            docker.start_container(&node.name, options).await
+        };
+        removal.note(format!("{}: unpaused or started", node.name), result);
+    }
+    let beside = beside::all(docker, &site.name).await;
+    for Beside { name, .. } in beside.map_err(|error| error.to_string())? {
+        match beside::remove(docker, &name).await {
+            Ok(true) => removal.done.push(format!("container {name} removed")),
+            // It has gone by itself.
+            Ok(false) => {}
+            Err(error) => removal.failed.push(format!("container {name}: {error}")),
+        }
+    }
+    Ok(())
+}
+
+async fn in_api(kube: &Client, site: &Site, removal: &mut Removal) -> Result<(), String> {
+    for (node, (runtime, _)) in strayed(kube, &networks(site).await).await? {
+        let registered = register(kube, &node, &runtime).await;
+        removal.note(
+            format!("{node}: registered again for {runtime}"),
+            registered,
         );
     }
-    if let Ok(Some(kube)) = &site.kube {
-        for (node, (runtime, _)) in strayed(kube, &networks(site).await).await? {
-            register(kube, &node, &runtime)
-                .await
-                .map_err(|error| format!("{node}: {error}"))?;
-            done.push(format!("{node}: registered again for {runtime}"));
+    // Nodes that were off run by now, so that it is true of none.
+    for state in node_states(kube).await? {
+        if state.out_of_service {
+            let taken = taint::set(kube, &state.name, false).await;
+            let what = format!("{}: the taint out of service taken off", state.name);
+            removal.note(what, taken);
         }
     }
-    if let Ok(Some(kube)) = &site.kube {
-        let orphaned = namespaces_orphaned(kube).await;
-        for namespace in orphaned.map_err(|error| error.to_string())? {
-            let api: Api<Namespace> = Api::all(kube.clone());
-            let deleted = api.delete(&namespace, &DeleteParams::background()).await;
-            deleted.map_err(|error| format!("namespace {namespace}: {error}"))?;
-            done.push(format!("namespace {namespace}: deleted"));
-        }
+    for (namespace, name) in unreadable(kube).await? {
+        let api: Api<DynamicObject> =
+            Api::namespaced_with(kube.clone(), &namespace, &cluster_resource());
+        let deleted = api.delete(&name, &DeleteParams::default()).await;
+        let what = format!("Cluster {name} in namespace {namespace}: deleted");
+        removal.note(what, deleted.map(|_| ()));
     }
-    Ok(done)
+    let orphaned = namespaces_orphaned(kube).await;
+    for namespace in orphaned.map_err(|error| error.to_string())? {
+        let api: Api<Namespace> = Api::all(kube.clone());
+        let deleted = api.delete(&namespace, &DeleteParams::background()).await;
+        removal.note(
+            format!("namespace {namespace}: deleted"),
+            deleted.map(|_| ()),
+        );
+    }
+    Ok(())
 }
 
 /// Replaces a Node object by one for the pod network that the node's runtime gives out.
@@ -113,14 +188,90 @@ fn remove_script() -> String {
     )
 }
 
+/// Takes the addresses of load balancers from a node, but those that a Service shows.
+fn release_script(shown: &BTreeSet<Ipv4Addr>) -> String {
+    let shown: Vec<String> = shown.iter().map(Ipv4Addr::to_string).collect();
+    format!(
+        "\nip -o -4 addr show label '*:{}' 2>/dev/null | while read -r n d f a r; do\n\
+         case \" {} \" in *\" ${{a%/*}} \"*) ;; *) ip addr del $a dev $d && echo \"address $a deleted\" ;; esac\n\
+         done\ntrue",
+        addresses::LABEL,
+        shown.join(" "),
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cluster::assert_is_shell;
+    use crate::cluster::fake_docker::FakeDocker;
 
     #[test]
     fn the_script_is_valid_shell() {
         let script = remove_script();
         assert_is_shell(&script);
+        assert_is_shell(&(script + &release_script(&BTreeSet::new())));
+    }
+
+    #[test]
+    fn addresses_of_load_balancers_go_but_those_that_a_service_shows() {
+        let ip = "ip() { case $* in *' del '*) ;; *) \
+                  for n in 1 2; do echo \"9: eth0    inet 172.18.200.$n/32 scope global eth0:lb\"; done;; esac; }\n";
+        let shown = [Ipv4Addr::new(172, 18, 200, 2)].into();
+        let output = std::process::Command::new("sh")
+            .args(["-c", &(ip.to_owned() + &release_script(&shown))])
+            .output();
+        let output = output.expect("a shell");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(said, "address 172.18.200.1/32 deleted\n");
+    }
+
+    /// What sets the weight of this cluster's nodes and of another's.
+    fn docker(removes: u16) -> (FakeDocker, Site) {
+        let weights = r#"[{"Names":["/etcd-harness-weight-lab-worker"],"State":"exited"},
+            {"Names":["/etcd-harness-weight-lab2-worker"],"State":"exited"}]"#;
+        let lists = std::cell::Cell::new(0);
+        let fake = FakeDocker::new(move |request| match request {
+            // Nodes, timers, then these.
+            "GET /containers/json" => {
+                lists.set(lists.get() + 1);
+                let shown = if lists.get() == 3 { weights } else { "[]" };
+                (200, shown.as_bytes().to_vec())
+            }
+            _ if removes == 204 => (removes, Vec::new()),
+            _ => (removes, br#"{"message":"driver failed"}"#.to_vec()),
+        });
+        let site = Site {
+            name: "lab".into(),
+            docker: Ok(Some(fake.docker.clone())),
+            kube: Ok(None),
+        };
+        (fake, site)
+    }
+
+    #[tokio::test]
+    async fn what_set_the_weight_of_nodes_is_removed_and_a_refusal_is_told() {
+        let name = "etcd-harness-weight-lab-worker";
+        let (fake, site) = docker(204);
+        let mut removal = Removal::default();
+        in_docker(&site, &mut removal)
+            .await
+            .expect("Docker answers");
+        assert_eq!(removal.done, [format!("container {name} removed")]);
+        assert!(removal.failed.is_empty(), "{removal:?}");
+        let asked = fake.asked();
+        let removed: Vec<&String> = asked
+            .iter()
+            .filter(|ask| ask.starts_with("DELETE"))
+            .collect();
+        assert_eq!(removed, [&format!("DELETE /containers/{name}")]);
+
+        let (_fake, site) = docker(500);
+        let mut removal = Removal::default();
+        in_docker(&site, &mut removal)
+            .await
+            .expect("Docker answers");
+        assert!(removal.done.is_empty(), "{removal:?}");
+        assert!(removal.failed[0].contains(name), "{removal:?}");
     }
 }

@@ -3,21 +3,16 @@
 //! created from the node's own image (which has curl) and given Docker's socket; where that cannot be had, pausing and
 //! killing of nodes is refused rather than left without a switch.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use bollard::Docker;
-use bollard::models::{ContainerCreateBody, ContainerSummary, HostConfig, Mount, MountType};
-use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder,
-    StartContainerOptions,
-};
+use bollard::models::{ContainerCreateBody, HostConfig, Mount, MountType};
+use bollard::query_parameters::{CreateContainerOptionsBuilder, StartContainerOptions};
+use futures::future::try_join_all;
 
 use crate::cluster::NodeShell;
+use crate::cluster::beside::{self, timer_labels};
 use crate::faults::FaultError;
-
-/// Label of these containers; its value is the cluster's name.
-pub(crate) const LABEL: &str = "etcd-harness.switch";
 
 /// A timer that unpauses and starts nodes.
 #[derive(Debug)]
@@ -44,9 +39,10 @@ impl Switch {
     /// Starts the timer and waits until it says that it can reach Docker.
     pub(crate) async fn arm(docker: &Docker, order: &Order<'_>) -> Result<Self, FaultError> {
         let name = format!("etcd-harness-switch-{}", order.trace);
+        let nodes = ids(docker, order.nodes).await?;
         let mut last = String::new();
         for socket in sockets() {
-            match start(docker, order, &name, &socket).await {
+            match start(docker, (order, &nodes), &name, &socket).await {
                 Ok(()) => {
                     return Ok(Self {
                         docker: docker.clone(),
@@ -80,42 +76,21 @@ impl Switch {
     }
 }
 
-/// A timer that another process left.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct LeftTimer {
-    /// Its container.
-    pub name: String,
-    /// True when it was made and not yet started. One whose maker was killed in between never will be; it holds no
-    /// fault, for faults are injected when their timer runs.
-    pub idle: bool,
-}
-
-/// All timers of a cluster, whichever process left them.
-pub(crate) async fn left(
-    docker: &Docker,
-    cluster: &str,
-) -> Result<Vec<LeftTimer>, bollard::errors::Error> {
-    let filters = HashMap::from([("label".to_owned(), vec![format!("{LABEL}={cluster}")])]);
-    let options = ListContainersOptionsBuilder::default()
-        .all(true)
-        .filters(&filters)
-        .build();
-    let listed = docker.list_containers(Some(options)).await?;
-    let stray = |container: ContainerSummary| {
-        let name = container.names?.first()?.trim_start_matches('/').to_owned();
-        let state = container.state.map(|state| state.to_string());
-        Some(LeftTimer {
-            name,
-            idle: state.as_deref() == Some("created"),
-        })
-    };
-    Ok(listed.into_iter().filter_map(stray).collect())
-}
-
 /// Removes a timer. False when it was not there.
 pub(crate) async fn remove(docker: &Docker, name: &str) -> bool {
-    let options = RemoveContainerOptionsBuilder::default().force(true).build();
-    docker.remove_container(name, Some(options)).await.is_ok()
+    beside::remove(docker, name).await.unwrap_or_default()
+}
+
+/// The containers of these nodes, as no later one is called: a cluster that is made again has nodes of the same names.
+async fn ids(docker: &Docker, nodes: &[String]) -> Result<Vec<String>, FaultError> {
+    let ids = nodes.iter().map(async |node| {
+        let found = docker.inspect_container(node, None).await;
+        let found =
+            found.map_err(|error| FaultError::docker(format!("inspect node {node}"), error))?;
+        let id = found.id.filter(|id| !id.is_empty());
+        id.ok_or_else(|| FaultError::find(format!("the container of node {node}"), "it has no ID"))
+    });
+    try_join_all(ids).await
 }
 
 /// Where Docker's socket is for a container on Docker's own machine: the usual place, which is also right inside the
@@ -146,7 +121,12 @@ pub(crate) async fn image_of(docker: &Docker, container: &str) -> Result<String,
     })
 }
 
-async fn start(docker: &Docker, order: &Order<'_>, name: &str, socket: &str) -> Result<(), String> {
+async fn start(
+    docker: &Docker,
+    (order, nodes): (&Order<'_>, &[String]),
+    name: &str,
+    socket: &str,
+) -> Result<(), String> {
     let mount = Mount {
         typ: Some(MountType::BIND),
         source: Some(socket.to_owned()),
@@ -155,16 +135,9 @@ async fn start(docker: &Docker, order: &Order<'_>, name: &str, socket: &str) -> 
     };
     let body = ContainerCreateBody {
         image: Some(order.image.to_owned()),
-        entrypoint: Some(vec![
-            "sh".into(),
-            "-c".into(),
-            script(order.nodes, order.limit),
-        ]),
+        entrypoint: Some(vec!["sh".into(), "-c".into(), script(nodes, order.limit)]),
         cmd: Some(Vec::new()),
-        labels: Some(HashMap::from([(
-            LABEL.to_owned(),
-            order.cluster.to_owned(),
-        )])),
+        labels: Some(timer_labels(order.cluster)),
         host_config: Some(HostConfig {
             auto_remove: Some(true),
             network_mode: Some("none".into()),
@@ -193,12 +166,14 @@ async fn start(docker: &Docker, order: &Order<'_>, name: &str, socket: &str) -> 
     }
 }
 
-/// Asks until every node runs: Docker may be as busy as everything else.
+/// Asks until every node runs that is still there: Docker may be as busy as everything else, and one that was deleted
+/// with its cluster never runs again.
 fn script(nodes: &[String], limit: Duration) -> String {
     format!(
         "ask() {{ curl -s -m 30 -f --unix-socket /docker.sock -X $1 http://docker$2; }}\n\
+         gone() {{ [ \"$(curl -s -m 30 -o /dev/null -w '%{{http_code}}' --unix-socket /docker.sock http://docker/containers/$1/json)\" = 404 ]; }}\n\
          ask GET /_ping >/dev/null || exit 9\n: >/armed\nsleep {} & wait\n\
-         until all=1\n for node in {}; do\n  ask POST /containers/$node/unpause\n  ask POST /containers/$node/start\n\
+         until all=1\n for node in {}; do\n  gone $node && continue\n  ask POST /containers/$node/unpause\n  ask POST /containers/$node/start\n\
            ask GET /containers/$node/json | grep -q '\"Status\":\"running\"' || all=0\n done\n [ $all = 1 ]\n\
          do sleep 2; done\n",
         limit.as_secs().max(1),
@@ -210,6 +185,7 @@ fn script(nodes: &[String], limit: Duration) -> String {
 mod tests {
     use super::*;
     use crate::cluster::assert_is_shell;
+    use crate::cluster::fake_docker::FakeDocker;
 
     #[test]
     fn the_timer_thaws_and_starts_every_node_after_the_limit() {
@@ -219,6 +195,37 @@ mod tests {
         for call in ["in w1 w2;", "$node/unpause", "$node/start", "until"] {
             assert!(after.contains(call), "{call}");
         }
+    }
+
+    /// One node was deleted, with its cluster or without.
+    #[test]
+    fn the_timer_ends_when_its_nodes_are_gone() {
+        let dir = tempfile::tempdir().expect("a scratch folder");
+        let calls = dir.path().join("calls").display().to_string();
+        let curl = format!(
+            "curl() {{ for url; do :; done\necho \"$*\" >>{calls}\ncase \"$* \" in \
+             *http_code*w1*) printf 404;; *http_code*) printf 200;; *w1/*) return 22;; \
+             *w2/json*) echo '{{\"Status\":\"running\"}}';; esac; }}\n"
+        );
+        let text = script(&["w1".into(), "w2".into()], Duration::from_secs(1))
+            .replace("/armed", &dir.path().join("armed").display().to_string());
+        let ended = std::process::Command::new("timeout")
+            .args(["20", "sh", "-c", &(curl + &text)])
+            .status();
+        assert!(ended.expect("a shell").success(), "it asks for ever");
+        let calls = std::fs::read_to_string(calls).expect("calls");
+        let posts: Vec<&str> = calls.lines().filter(|call| call.contains("POST")).collect();
+        assert!(!posts.iter().any(|call| call.contains("w1")), "{posts:?}");
+        assert_eq!(posts.len(), 2, "{posts:?}");
+    }
+
+    #[tokio::test]
+    async fn a_timer_knows_its_nodes_by_what_no_later_one_has() {
+        let fake = FakeDocker::new(|_| (200, br#"{"Id":"c0ffee"}"#.to_vec()));
+        let found = ids(&fake.docker, &["w1".to_owned()]).await;
+        assert_eq!(found.expect("an ID"), ["c0ffee"]);
+        let fake = FakeDocker::new(|_| (200, b"{}".to_vec()));
+        assert!(ids(&fake.docker, &["w1".to_owned()]).await.is_err());
     }
 
     #[test]

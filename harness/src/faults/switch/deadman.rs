@@ -14,12 +14,16 @@ use crate::cluster::{NodeShell, ShellError};
 
 /// Folder of the scripts in a node.
 pub(crate) const DIR: &str = "/run/etcd-harness";
+/// What a script in a control-plane node begins with to use kubectl.
+pub(crate) const KUBECONFIG: &str = "export KUBECONFIG=/etc/kubernetes/admin.conf\n";
 /// Who it is that heals early.
 pub(crate) const BY_SWITCH: &str = "the dead man's switch";
 /// Names of faults that were healed before they were injected; not in [`DIR`], for nothing of them is left to heal.
 const FORBIDDEN: &str = "/run/etcd-harness-forbidden";
 /// Seconds that one script waits for another of the same fault; less than a command in a node gets.
 const LOCK_S: u32 = 20;
+/// How often a script looks whether its timer has started, twenty times a second: a node may stand still for seconds.
+const LOOKS: u32 = 200;
 
 /// What is done in a node and how it is taken back.
 pub(crate) struct Deed<'a> {
@@ -96,7 +100,7 @@ fn arm_script(trace: &str, limit: Duration, heal: &str) -> String {
         "set -e\nmkdir -p {DIR}\ncat >{DIR}/{trace}.heal <<'END-OF-{trace}'\n{heal}\nEND-OF-{trace}\n\
          setsid -f sh -c 'echo $$ >{DIR}/{trace}.pid; sleep {seconds}; : >{DIR}/{trace}.due; \
          until {}; do sleep 1; done; {}' </dev/null >/dev/null 2>&1\n\
-         for i in 1 2 3 4 5 6 7 8 9 10; do [ -s {DIR}/{trace}.pid ] && break; sleep 0.05; done\n\
+         for i in $(seq {LOOKS}); do [ -s {DIR}/{trace}.pid ] && break; sleep 0.05; done\n\
          [ -s {DIR}/{trace}.pid ] || {{ echo 'the timer did not start' >&2; exit 1; }}\n\
          set +e\n",
         locked(&format!("{DIR}/{trace}"), "heal"),
@@ -126,11 +130,13 @@ fn forget(place: &str) -> String {
 fn heal_script(trace: &str) -> String {
     let place = format!("{DIR}/{trace}");
     // Forbidden first: an injection that is still on its way then either has its script here or will not be made.
+    // The timer may heal at the same moment, and then takes its files away: the script first.
     format!(
         "mkdir -p {FORBIDDEN} && : >{FORBIDDEN}/{trace} || exit 1\n\
          [ -e {place}.heal ] || {{ echo by-timer; exit 0; }}\n\
-         {} || {{ echo 'the healing script failed; its timer tries again' >&2; exit 1; }}\n\
-         [ -e {place}.due ] && echo by-timer\n\
+         {} || {{ [ -e {place}.heal ] || {{ echo by-timer; exit 0; }}; \
+         echo 'the healing script failed; its timer tries again' >&2; exit 1; }}\n\
+         {{ [ -e {place}.due ] || [ ! -e {place}.heal ]; }} && echo by-timer\n\
          [ -s {place}.pid ] && kill -- -$(cat {place}.pid) 2>/dev/null\n\
          {}",
         locked(&place, "heal"),
@@ -168,19 +174,32 @@ mod tests {
         )
     }
 
+    /// Waits until it is so; the limit is only against hanging.
+    fn until(what: &str, is: impl Fn() -> bool) {
+        let begun = std::time::Instant::now();
+        while !is() {
+            assert!(begun.elapsed() < Duration::from_secs(60), "{what}");
+            Command::new("sleep").arg("0.05").status().expect("a sleep");
+        }
+    }
+
+    /// Whether nothing is left of a fault: its timer takes its files away last.
+    fn gone(dir: &std::path::Path, trace: &str) -> bool {
+        let left = ["heal", "inject", "due", "pid", "lock"];
+        let at = |what: &str| dir.join(format!("{trace}.{what}"));
+        !left.into_iter().any(|what| at(what).exists())
+    }
+
     #[test]
     fn the_timer_heals_when_nobody_else_does() {
         let dir = tempfile::tempdir().expect("a scratch folder");
         let mark = dir.path().join("healed by 'someone'");
         let heal = format!("touch \"{}\"", mark.display());
-        assert!(sh(&arm_script("t1", Duration::from_secs(1), &heal), dir.path()).0);
-        assert!(!mark.exists());
-        let (_, out) = sh(
-            "sleep 1.6; ls -A DIR".replace("DIR", DIR).as_str(),
-            dir.path(),
-        );
+        assert!(sh(&arm_script("t1", Duration::from_secs(3), &heal), dir.path()).0);
+        until("the timer to take its files away", || {
+            gone(dir.path(), "t1")
+        });
         assert!(mark.exists());
-        assert!(!out.contains("t1."), "{out}");
         assert_eq!(sh(&heal_script("t1"), dir.path()).1.trim(), "by-timer");
     }
 
@@ -189,9 +208,23 @@ mod tests {
         let dir = tempfile::tempdir().expect("a scratch folder");
         let count = dir.path().join("count");
         let heal = format!("echo x >>{}", count.display());
-        assert!(sh(&arm_script("t2", Duration::from_secs(1), &heal), dir.path()).0);
-        assert!(sh(&heal_script("t2"), dir.path()).0);
-        sh("sleep 1.5", dir.path());
+        assert!(
+            sh(
+                &arm_script("t2", Duration::from_secs(600), &heal),
+                dir.path()
+            )
+            .0
+        );
+        assert!(!count.exists(), "nothing is healed before its time");
+        let timer = std::fs::read_to_string(dir.path().join("t2.pid")).expect("a timer");
+        let (healed, out) = sh(&heal_script("t2"), dir.path());
+        assert!(healed && out.is_empty(), "{out}");
+        // One that was not waited for has no command line either.
+        let line = format!("/proc/{}/cmdline", timer.trim());
+        until("the timer to end", || {
+            !std::fs::read(&line).is_ok_and(|line| !line.is_empty())
+        });
+        assert!(gone(dir.path(), "t2"));
         assert_eq!(std::fs::read_to_string(count).expect("healed once"), "x\n");
     }
 
@@ -227,9 +260,8 @@ mod tests {
         assert!(!sh(&heal_all_script(), dir.path()).1.contains("healed t3"));
         assert!(dir.path().join("t3.heal").exists(), "the script stays");
         std::fs::write(dir.path().join("may"), "").expect("write");
-        sh("sleep 2.5", dir.path());
+        until("the timer to heal", || gone(dir.path(), "t3"));
         assert!(dir.path().join("healed").exists());
-        assert!(!dir.path().join("t3.heal").exists());
     }
 
     #[test]
@@ -238,7 +270,7 @@ mod tests {
         let arm = arm_script("t4", Duration::from_secs(1), "[ -e DIR/may ]");
         let arm = arm.replace("DIR/may", &dir.path().join("may").display().to_string());
         assert!(sh(&arm, dir.path()).0);
-        sh("sleep 1.3", dir.path());
+        until("the timer to go off", || dir.path().join("t4.due").exists());
         std::fs::write(dir.path().join("may"), "").expect("write");
         let (healed, out) = sh(&heal_script("t4"), dir.path());
         assert!(healed);
@@ -275,11 +307,10 @@ mod tests {
             trace: "t7",
             limit: Duration::from_secs(60),
             heal: "true",
-            inject: "setsid -f sleep 30 </dev/null >/dev/null 2>&1",
+            inject: "setsid -f sleep 60 </dev/null >/dev/null 2>&1",
         };
         assert!(sh(&script(&deed), dir.path()).0);
-        let begun = std::time::Instant::now();
+        // It fails when the lock is not free for LOCK_S.
         assert!(sh(&heal_script("t7"), dir.path()).0);
-        assert!(begun.elapsed() < Duration::from_secs(10));
     }
 }

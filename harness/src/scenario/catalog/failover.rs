@@ -71,7 +71,7 @@ fn others() -> Vec<Scenario> {
         )
         .and_long([5])
         .at_most(3)
-        .promise(Promise::continuity(ProcessKilled)),
+        .promise(Promise::continuity(ProcessKilled).ends_slowly()),
         Scenario::faults(
             "failover::election_on_demand",
             "A follower is told to campaign while the leader is healthy: the same message as after a crash, and nothing dies.",

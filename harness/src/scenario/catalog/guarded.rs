@@ -122,7 +122,7 @@ fn ca_rotated_leader_etcd_killed() -> Scenario {
     }])
     .at_each_of(CA_STEPS)
     .guarded(Guard::TlsAndUsers)
-    .promise(Promise::continuity(ProcessKilled))
+    .promise(Promise::continuity(ProcessKilled).elected_by_timers())
     .long()
 }
 

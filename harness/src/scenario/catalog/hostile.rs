@@ -23,6 +23,6 @@ pub(super) fn all() -> Vec<Scenario> {
         .members(THREE_AND_FIVE)
         // A flood that a policy drops would meet no agent.
         .reached(Reach::Unbound)
-        .promise(Promise::continuity(ProcessKilled)),
+        .promise(Promise::continuity(ProcessKilled).elected_by_timers()),
     ]
 }

@@ -25,7 +25,7 @@ pub(super) fn all() -> Vec<Scenario> {
             [Fault::FreezeDns, Fault::KillProcess { container: Container::Etcd, of: Selector::Leader }],
         )
         .and_long([5])
-        .promise(Promise::continuity(ProcessKilled)),
+        .promise(Promise::continuity(ProcessKilled).elected_by_timers()),
         Scenario::faults(
             "partition::members_lookups_lost",
             "The members' own lookups go nowhere while the leader dies.",
@@ -35,6 +35,6 @@ pub(super) fn all() -> Vec<Scenario> {
             ],
         )
         .and_long([5])
-        .promise(Promise::continuity(ProcessKilled)),
+        .promise(Promise::continuity(ProcessKilled).elected_by_timers()),
     ]
 }

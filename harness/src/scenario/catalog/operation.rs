@@ -18,6 +18,8 @@ pub(super) fn all() -> Vec<Scenario> {
     all.push(switchovers());
     all.push(move_follower());
     all.push(volumes_grow());
+    all.push(growth_taken_back());
+    all.push(storage_class_moved());
     all
 }
 
@@ -77,7 +79,7 @@ fn long() -> Vec<Scenario> {
             direction: Direction::Both,
         }])
         .lasts(6)
-        .promise(Promise::continuity(ProcessKilled).whole_again_within(120))
+        .promise(Promise::continuity(ProcessKilled).elected_by_timers().whole_again_within(120))
         .long(),
         Scenario::operations(
             "operation::rebuild_follower_operator_killed",
@@ -133,7 +135,7 @@ fn versions() -> Vec<Scenario> {
             container: Container::Etcd,
             of: Selector::Leader,
         }])
-        .promise(Promise::continuity(ProcessKilled))
+        .promise(Promise::continuity(ProcessKilled).elected_by_timers())
         .long(),
     ]
 }
@@ -160,6 +162,36 @@ fn volumes_grow() -> Scenario {
     // What is half of a small volume else, and would restart members when it follows.
     .setting("quota-backend-bytes", "104857600")
     .promise(Promise::continuity(LeaderStays).no_failed_write())
+    .long()
+}
+
+/// That driver makes 4 GiB at most.
+fn growth_taken_back() -> Scenario {
+    Scenario::operations(
+        "operation::growth_taken_back",
+        "A size that the driver cannot make is requested, and a smaller one is set instead: all volumes have that one, and \
+         nothing is restarted.",
+        [Operation::GrowTooFar {
+            first: 8192,
+            then: 512,
+        }],
+    )
+    .growing_volumes()
+    .setting("quota-backend-bytes", "104857600")
+    .promise(Promise::continuity(LeaderStays).no_failed_write())
+    .long()
+}
+
+/// From the class of that driver to the nodes' own volumes.
+fn storage_class_moved() -> Scenario {
+    Scenario::operations(
+        "operation::storage_class_moved",
+        "Another storage class is named: members are replaced one at a time, the leader last.",
+        [Operation::MoveVolumes],
+    )
+    .growing_volumes()
+    // A write that a member has in hand when it is removed ends with `raft: stopped`.
+    .promise(Promise::continuity(Planned))
     .long()
 }
 
@@ -284,7 +316,7 @@ fn disturbed() -> Vec<Scenario> {
             container: Container::Etcd,
             of: Selector::Leader,
         }])
-        .promise(Promise::continuity(ProcessKilled)),
+        .promise(Promise::continuity(ProcessKilled).elected_by_timers()),
         Scenario::operations(
             "operation::restart_operator_killed",
             "Both operators are killed in the middle of a rolling restart: it continues when one is back.",

@@ -33,7 +33,7 @@ pub(super) fn all() -> Vec<Scenario> {
         )
         .members([5])
         .at_most(3)
-        .promise(Promise::continuity(ProcessKilled)),
+        .promise(Promise::continuity(ProcessKilled).elected_by_timers()),
         Scenario::faults(
             "quorum::lost_and_regained",
             "A majority stays down: nothing is acknowledged, nothing is lost, no second cluster is bootstrapped, and all \

@@ -20,7 +20,7 @@ pub(super) fn all() -> Vec<Scenario> {
             [lose(Selector::Leader, DataLoss::Wiped)],
         )
         .and_long([5])
-        .promise(Promise::continuity(ProcessKilled).replaces_member().whole_again_within(60)),
+        .promise(Promise::continuity(ProcessKilled).elected_by_timers().replaces_member().whole_again_within(60)),
         Scenario::faults(
             "storage::disk_full",
             "A follower's disk is full to the last block: the others continue, and it recovers when there is space.",
@@ -39,7 +39,7 @@ pub(super) fn all() -> Vec<Scenario> {
         .lasts(5)
         .and_long([5])
         .at_most(3)
-        .promise(Promise::continuity(LeaderSilent).whole_again_within(90)),
+        .promise(Promise::continuity(LeaderSilent).ends_slowly().whole_again_within(90)),
         Scenario::faults(
             "storage::out_of_space",
             "Clients write until etcd is out of space: the operator compacts, defragments member by member and disarms, \

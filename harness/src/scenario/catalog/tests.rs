@@ -2,10 +2,15 @@
 
 use std::collections::BTreeSet;
 
+use etcd_operator_api::labels;
+
 use super::all;
 use crate::deploy::{Guard, Reach};
-use crate::faults::{Absence, ControlPlanePart, Deletion, Fault, NodeSelector, Selector, Traffic};
-use crate::scenario::{Act, Operation};
+use crate::faults::{
+    Absence, ControlPlanePart, Declared, Deletion, Fault, NodeSelector, Selector, Traffic,
+};
+use crate::scenario::{Act, Operation, under_fault};
+use crate::timeouts;
 
 #[test]
 fn names_are_unique_and_have_a_room() {
@@ -39,6 +44,7 @@ fn none_asks_for_what_only_bare_members_have() {
                     | Fault::FreezeInTurns { .. }
                     | Fault::LosePower { .. }
                     | Fault::FailDisk { .. }
+                    | Fault::Failpoint { .. }
                     | Fault::DamageLog { .. }
             )
         };
@@ -102,6 +108,56 @@ fn only_another_ca_has_steps_and_the_operations_within_it_find_theirs() {
 }
 
 #[test]
+fn the_dead_mans_switch_outlives_every_wait_with_a_fault_on() {
+    let mut recover = 0;
+    for scenario in all() {
+        let Act::Faults(trial) = &scenario.act else {
+            continue;
+        };
+        // Its effect is looked for when it begins, and a cut's at its end as well.
+        let mut on = timeouts::EFFECT_SLOW + trial.lasts + timeouts::EFFECT;
+        if trial.recovers_under_fault {
+            recover += 1;
+            on += timeouts::patient(scenario.promise.whole_again());
+        }
+        let dead_man = under_fault::dead_man(trial, &scenario.promise);
+        assert!(on < dead_man, "{}: {on:?}, {dead_man:?}", scenario.name);
+        assert!(dead_man >= timeouts::DEAD_MAN, "{}", scenario.name);
+    }
+    assert!(recover > 0, "none recovers while its fault is on");
+}
+
+#[test]
+fn an_owners_time_is_waited_for_where_nothing_else_is_declared() {
+    let mut late = 0;
+    for scenario in all() {
+        let Act::Faults(trial) = &scenario.act else {
+            continue;
+        };
+        let Some(minutes) = trial.replaced_after else {
+            continue;
+        };
+        late += 1;
+        let name = scenario.name;
+        let read = labels::minutes_unreachable(&minutes.to_string());
+        assert_eq!(read, Some(minutes), "{name}: the operator refuses it");
+        let off = |fault: &Fault| {
+            let declared = Declared::Nothing;
+            matches!(fault, Fault::KillNode { declared: is, .. } if *is == declared)
+        };
+        let [fault] = trial.faults.as_slice() else {
+            panic!("{name}: one node is off")
+        };
+        assert!(off(fault), "{name}: {fault}");
+        assert_eq!(trial.rounds, 1, "{name}: one member is replaced");
+        assert!(trial.recovers_under_fault, "{name}");
+        assert_eq!(trial.lasts.as_secs(), u64::from(minutes) * 60, "{name}");
+        assert!(scenario.promise.replaces_member && scenario.long, "{name}");
+    }
+    assert!(late > 0, "no scenario waits for it");
+}
+
+#[test]
 fn every_scenario_can_be_judged() {
     for scenario in all() {
         assert!(scenario.story.len() > 20, "{} tells nothing", scenario.name);
@@ -120,6 +176,17 @@ fn every_scenario_can_be_judged() {
         assert!(
             !expected.operations.is_empty(),
             "{} would be green without load",
+            scenario.name
+        );
+        assert_eq!(
+            trial.judged_live(),
+            !matches!(
+                scenario.name,
+                "storage::out_of_space"
+                    | "storage::data_corrupted"
+                    | "disaster::quorum_lost_for_good"
+            ),
+            "{}",
             scenario.name
         );
         let judged = !expected.gaps.is_empty();
@@ -173,6 +240,10 @@ const ONE_SIZE: &[(&str, &str)] = &[
     (
         "quorum::leader_killed_and_follower_cut_off",
         "three have no quorum without both",
+    ),
+    (
+        "node::leader_node_not_ready_too_long",
+        "five show in seven minutes what three do",
     ),
 ];
 
@@ -232,4 +303,8 @@ fn everything_that_can_be_away_is_away_somewhere() {
         of: NodeSelector::Operator,
     };
     assert!(faults.contains(&operators));
+    for declared in [Declared::Nothing, Declared::Gone, Declared::OutOfService] {
+        let of = NodeSelector::Of(Selector::Leader);
+        assert!(faults.contains(&Fault::KillNode { of, declared }));
+    }
 }

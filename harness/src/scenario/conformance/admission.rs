@@ -12,49 +12,39 @@ use super::bring_up::bring_up;
 use super::checklist::Checklist;
 use super::outcome::found;
 use super::requests::bad_requests;
+use super::seats::{seats, unmoved};
 use super::{first_template, strangers, termination};
 use crate::scenario::Lab;
 use crate::scenario::outcome::Found;
-use crate::scenario::subject::{CLUSTER, MANAGER, Seat, Subject};
+use crate::scenario::subject::{CLUSTER, MANAGER, Subject};
+use crate::timeouts;
 use crate::wait::{Poll, wait_until};
 
-/// A bad spec that is accepted is reported, and a hand-made change is taken back, within this.
-const REPORTED: Duration = Duration::from_secs(20);
+/// How long is waited until a bad spec that was accepted is reported, or a hand-made change taken back.
+const REPORTED: Duration = timeouts::patient(Duration::from_secs(20));
 
 pub(crate) async fn admission(lab: &Lab, subject: &Subject) -> Found {
     let mut list = Checklist::new("admission", lab.live.clone());
     counts(subject, &mut list).await;
-    match bring_up(lab, subject, &mut list).await {
-        Ok(()) => {
-            let before = seats(subject).await;
-            bad_specs(subject, &mut list).await;
-            Box::pin(first_template::check(subject, &mut list)).await;
-            bad_changes(subject, &mut list).await;
-            bad_requests(subject, &mut list).await;
-            roles_by_hand(subject, &mut list).await;
-            Box::pin(strangers::check(subject, &mut list)).await;
-            hand_edits(subject, &mut list).await;
-            let whole = subject
-                .wait_whole(REPORTED)
-                .await
-                .map_err(|error| error.to_string());
-            list.came_about("the running cluster is whole after all of it", whole);
-            list.equals(
-                "pods of the running cluster",
-                &seats(subject).await,
-                &before,
-            );
-            termination::check(subject, &before, &mut list).await;
-        }
-        Err(reason) => list.wrong(reason),
+    if bring_up(lab, subject, &mut list).await {
+        let before = seats(subject, &mut list).await;
+        bad_specs(subject, &mut list).await;
+        Box::pin(first_template::check(subject, &mut list)).await;
+        bad_changes(subject, &mut list).await;
+        bad_requests(subject, &mut list).await;
+        roles_by_hand(subject, &mut list).await;
+        Box::pin(strangers::check(subject, &mut list)).await;
+        hand_edits(subject, &mut list).await;
+        let whole = subject
+            .wait_whole(REPORTED)
+            .await
+            .map_err(|error| error.to_string());
+        list.came_about("the running cluster is whole after all of it", whole);
+        let before = before.as_deref();
+        unmoved("pods of the running cluster", subject, before, &mut list).await;
+        termination::check(subject, before, &mut list).await;
     }
     found(list)
-}
-
-async fn seats(subject: &Subject) -> Vec<Seat> {
-    let mut seats = subject.seats().await;
-    seats.sort();
-    seats
 }
 
 /// Odd counts are taken; even ones are refused with their odd neighbours named.

@@ -37,19 +37,14 @@ struct Expected {
 /// All of it, on a new cluster.
 pub(crate) async fn backups(lab: &Lab, subject: &Subject) -> Found {
     let mut list = Checklist::new("backups", lab.live.clone());
-    if let Err(reason) = bring_up(lab, subject, &mut list).await {
-        list.wrong(reason);
+    if !bring_up(lab, subject, &mut list).await {
         return found(list);
     }
     let served = bucket::serve(subject, &lab.client_image).await;
-    let served = served.map_err(|error| error.to_string());
-    if list.came_about("an S3 server runs", served).is_some() {
+    if list.step("an S3 server runs", served).is_some() {
         Box::pin(repositories(subject, &mut list)).await;
         let lived = Box::pin(lives(subject, &mut list)).await;
-        list.came_about(
-            "backups live and end",
-            lived.map_err(|error| error.to_string()),
-        );
+        list.step("backups live and end", lived);
     }
     found(list)
 }

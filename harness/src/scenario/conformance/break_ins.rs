@@ -123,25 +123,26 @@ fn attempts() -> Vec<Attempt> {
 /// Attempts on a new cluster with TLS and users.
 pub(crate) async fn break_ins(lab: &Lab, subject: &Subject) -> Found {
     let mut list = Checklist::new("break_ins", lab.live.clone());
-    if let Err(reason) = bring_up(lab, subject, &mut list).await {
-        list.wrong(reason);
+    if !bring_up(lab, subject, &mut list).await {
         return found(list);
     }
-    match prepare(lab, subject).await {
-        Ok(()) => {
-            for attempt in attempts() {
-                try_one(subject, &attempt, &mut list).await;
-            }
-            Box::pin(peers::check(lab, subject, &mut list)).await;
+    let prepared = prepare(lab, subject).await;
+    if list
+        .step("a pod has what is to be refused", prepared)
+        .is_some()
+    {
+        for attempt in attempts() {
+            try_one(subject, &attempt, &mut list).await;
         }
-        Err(error) => list.wrong(error.to_string()),
+        Box::pin(peers::check(lab, subject, &mut list)).await;
     }
     found(list)
 }
 
 /// Another cluster, what is forged, and a pod that has both.
 async fn prepare(lab: &Lab, subject: &Subject) -> Result<(), RunError> {
-    subject.wait_closed(timeouts::CLUSTER_RUNNING).await?;
+    let limit = timeouts::patient(timeouts::CLUSTER_RUNNING);
+    subject.wait_closed(limit).await?;
     let mut other = EtcdCluster::new(&subject.namespace, OTHER, 1);
     other.guard = Guard::Tls;
     other.apply(&subject.kube).await?;
@@ -170,10 +171,11 @@ async fn prepare(lab: &Lab, subject: &Subject) -> Result<(), RunError> {
         seed: 1,
         load: Load::default(),
         others: &[FOREIGN, EXPIRED, OTHERS, MEMBERS],
+        judged: false,
         on_control_plane: !lab.cluster.control_planes().is_empty(),
     };
     let client = RecordingClient::create(subject, &plan).await?;
-    client.wait_running(timeouts::CLUSTER_RUNNING).await
+    client.wait_running(limit).await
 }
 
 async fn try_one(subject: &Subject, attempt: &Attempt, list: &mut Checklist) {
@@ -188,8 +190,7 @@ async fn try_one(subject: &Subject, attempt: &Attempt, list: &mut Checklist) {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let inside = Inside::of(&subject.kube, &subject.namespace);
     let told = inside.exec(&arguments, timeouts::NODE_COMMAND).await;
-    let told = told.map_err(|error| error.to_string());
-    let Some(told) = list.came_about(format!("{what} is tried"), told) else {
+    let Some(told) = list.step(format!("{what} is tried"), told) else {
         return;
     };
     let told: Value = serde_json::from_slice(&told).unwrap_or_default();

@@ -11,12 +11,9 @@ use crate::scenario::subject::Subject;
 /// A new cluster against the design.
 pub(crate) async fn conform(lab: &Lab, subject: &Subject) -> Found {
     let mut list = Checklist::new("conform", lab.live.clone());
-    match bring_up(lab, subject, &mut list).await {
-        Ok(()) => {
-            objects::check(subject, &mut list).await;
-            probes::check(lab, subject, &mut list).await;
-        }
-        Err(reason) => list.wrong(reason),
+    if bring_up(lab, subject, &mut list).await {
+        objects::check(subject, &mut list).await;
+        probes::check(lab, subject, &mut list).await;
     }
     found(list)
 }

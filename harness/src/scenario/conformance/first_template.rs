@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 
 use super::checklist::Checklist;
 use crate::scenario::subject::{MANAGER, Subject};
+use crate::timeouts;
 use crate::wait::{Poll, wait_until};
 
-/// What is wrong is told within this.
-const TOLD: Duration = Duration::from_secs(30);
-/// A corrected Cluster runs within this.
-const RUNS: Duration = Duration::from_secs(90);
+/// How long is waited until what is wrong is told, and until a corrected Cluster runs.
+const TOLD: Duration = timeouts::patient(Duration::from_secs(30));
+const RUNS: Duration = timeouts::patient(Duration::from_secs(90));
 const NAME: &str = "corrected";
 
 /// Leaves no cluster behind.

@@ -15,15 +15,15 @@ use serde_json::Value;
 use super::checklist::Checklist;
 use super::outcome::{found, not_there};
 use super::requests;
-use crate::cluster::addresses::Addresses;
+use crate::cluster::addresses::{Addresses, Scope};
 use crate::scenario::Lab;
 use crate::scenario::outcome::Found;
 use crate::scenario::subject::{MANAGER, Subject, cluster_resource};
 use crate::timeouts;
 use crate::wait::{Poll, wait_until};
 
-/// A Cluster that asks for half a core a member is up.
-const UP: Duration = Duration::from_secs(120);
+/// How long is waited until a Cluster that asks for half a core a member is up.
+const UP: Duration = timeouts::patient(Duration::from_secs(120));
 
 /// The file of the folder that makes a cluster.
 const FILE: &str = "cluster.yaml";
@@ -78,7 +78,9 @@ async fn balanced(lab: &Lab, subject: &Subject, file: &Path, list: &mut Checklis
         return;
     };
     let live = lab.live.clone();
-    let serving = Addresses::serve(&lab.cluster, move |text| live.say(text)).await;
+    let namespaces = clusters.iter().map(|one| namespace_of(one, subject));
+    let scope = Scope::Namespaces(namespaces.map(str::to_owned).collect());
+    let serving = Addresses::serve(&lab.cluster, scope, move |text| live.say(text)).await;
     let serving = serving.map_err(|error| error.to_string());
     let Some(serving) = list.came_about("addresses are given", serving) else {
         return;
@@ -104,7 +106,7 @@ async fn addressed(place: &Place) -> Result<(), String> {
     let of = ListParams::default().labels(&format!("{}={}", labels::INSTANCE, place.name));
     wait_until(
         "addresses of services",
-        timeouts::EFFECT_SLOW,
+        timeouts::patient(timeouts::EFFECT_SLOW),
         async || match services.list(&of).await {
             Ok(listed) => match unaddressed(&listed.items) {
                 Some(lacks) => Poll::NotYet::<(), String>(lacks),
@@ -240,14 +242,18 @@ fn parse(text: &str, kind: &str) -> Result<Vec<Value>, String> {
         .collect())
 }
 
+/// The namespace that a manifest names, else the run's.
+fn namespace_of<'a>(cluster: &'a Value, subject: &'a Subject) -> &'a str {
+    let named = cluster["metadata"]["namespace"].as_str();
+    named.unwrap_or(&subject.namespace)
+}
+
 /// Applies one in the namespace that it names (made if need be) and waits for it. What does not come up is taken away.
 async fn apply(subject: &Subject, cluster: &Value) -> Result<Place, String> {
     let name = cluster["metadata"]["name"]
         .as_str()
         .ok_or("a Cluster without a name")?;
-    let namespace = cluster["metadata"]["namespace"]
-        .as_str()
-        .unwrap_or(&subject.namespace);
+    let namespace = namespace_of(cluster, subject);
     let made = namespace != subject.namespace && make_namespace(subject, namespace).await?;
     let place = Place {
         api: Api::namespaced_with(subject.kube.clone(), namespace, &cluster_resource()),
@@ -319,12 +325,11 @@ async fn clear(subject: &Subject, name: &str) -> Result<(), String> {
     let deleted = api.delete(name, &DeleteParams::default()).await;
     deleted.map_err(|error| error.to_string())?;
     let what = format!("namespace {name} gone");
-    wait_until(what, timeouts::NAMESPACE_GONE, async || {
-        match api.get_opt(name).await {
-            Ok(None) => Poll::Ready(()),
-            Ok(Some(_)) => Poll::NotYet("it is still there".to_owned()),
-            Err(error) => Poll::NotYet::<_, String>(error.to_string()),
-        }
+    let limit = timeouts::patient(timeouts::NAMESPACE_GONE);
+    wait_until(what, limit, async || match api.get_opt(name).await {
+        Ok(None) => Poll::Ready(()),
+        Ok(Some(_)) => Poll::NotYet("it is still there".to_owned()),
+        Err(error) => Poll::NotYet::<_, String>(error.to_string()),
     })
     .await
     .map_err(|error| error.to_string())

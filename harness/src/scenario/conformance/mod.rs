@@ -19,6 +19,7 @@ mod peers;
 mod policies;
 mod probes;
 mod requests;
+mod seats;
 mod strangers;
 mod termination;
 

@@ -57,21 +57,16 @@ pub(crate) async fn network_policies(lab: &Lab, subject: &Subject) -> Found {
         Err(error) => return not_there(CHECK, &error.to_string()),
     }
     let mut list = Checklist::new(CHECK, lab.live.clone());
-    if let Err(reason) = bring_up(lab, subject, &mut list).await {
-        list.wrong(reason);
+    if !bring_up(lab, subject, &mut list).await {
         return found(list);
     }
     let elsewhere = TempNamespace::create(&subject.kube, STRANGER).await;
-    match elsewhere {
-        Ok(elsewhere) => {
-            if let Err(error) = act(lab, subject, &elsewhere, &mut list).await {
-                list.wrong(error.to_string());
-            }
-            if let Err(error) = elsewhere.delete().await {
-                list.wrong(error.to_string());
-            }
-        }
-        Err(error) => list.wrong(error.to_string()),
+    let elsewhere = elsewhere.map_err(RunError::from);
+    if let Some(elsewhere) = list.step("another namespace is made", elsewhere) {
+        let acted = act(lab, subject, &elsewhere, &mut list).await;
+        list.step("pods dial the members", acted);
+        let gone = elsewhere.delete().await.map_err(RunError::from);
+        list.step("the other namespace is deleted", gone);
     }
     found(list)
 }
@@ -126,7 +121,8 @@ async fn act(
     stage.see(list, &[stranger], &[CLIENTS], TIMEOUT).await;
     stage.see(list, &both, &INNER, TIMEOUT).await;
     // Members, the operator and the kubelet still reach what they need.
-    let whole = subject.wait_whole(timeouts::CLUSTER_RUNNING).await;
+    let limit = timeouts::patient(timeouts::CLUSTER_RUNNING);
+    let whole = subject.wait_whole(limit).await;
     list.came_about(
         "the cluster is whole",
         whole.map_err(|error| error.to_string()),
@@ -142,10 +138,13 @@ impl Stage<'_> {
             for (member, ip) in &self.members {
                 for port in ports {
                     attempts.push(async move {
-                        let limit = timeouts::POLICY.as_secs().to_string();
+                        let effect = timeouts::patient(timeouts::POLICY);
+                        let seconds = effect.as_secs().to_string();
+                        // Half of it is for one attempt.
+                        let limit = 2 * (effect + timeouts::NODE_COMMAND);
                         let address = format!("{ip}:{port}");
-                        let arguments = ["dial", &address, wanted, "--seconds", &limit];
-                        let seen = inside.exec(&arguments, timeouts::NODE_COMMAND).await;
+                        let arguments = ["dial", &address, wanted, "--seconds", &seconds];
+                        let seen = inside.exec(&arguments, limit).await;
                         let what = format!("{} at {port} of {member} is {wanted}", inside.pod);
                         (what, seen.map_err(|error| error.to_string()))
                     });

@@ -250,20 +250,19 @@ async fn refusal(subject: &Subject, name: &str, spec: Value) -> Result<String, S
 /// Waits for a request's end; its phase and what its conditions say.
 pub(super) async fn end(api: &Api<DynamicObject>, name: &str) -> Result<(String, String), String> {
     let what = format!("OpsRequest {name} has ended");
-    wait_until(what, timeouts::OPERATION, async || {
-        match api.get(name).await {
-            Ok(object) => {
-                let status = &object.data["status"];
-                let phase = status["phase"].as_str().unwrap_or_default().to_owned();
-                let ended = ["Succeed", "Failed", "Aborted", "Cancelled"];
-                if ended.contains(&phase.as_str()) {
-                    Poll::Ready((phase, status["conditions"].to_string()))
-                } else {
-                    Poll::NotYet::<_, String>(status.to_string())
-                }
+    let limit = timeouts::patient(timeouts::OPERATION);
+    wait_until(what, limit, async || match api.get(name).await {
+        Ok(object) => {
+            let status = &object.data["status"];
+            let phase = status["phase"].as_str().unwrap_or_default().to_owned();
+            let ended = ["Succeed", "Failed", "Aborted", "Cancelled"];
+            if ended.contains(&phase.as_str()) {
+                Poll::Ready((phase, status["conditions"].to_string()))
+            } else {
+                Poll::NotYet::<_, String>(status.to_string())
             }
-            Err(error) => Poll::NotYet(error.to_string()),
         }
+        Err(error) => Poll::NotYet(error.to_string()),
     })
     .await
     .map_err(|error| error.to_string())

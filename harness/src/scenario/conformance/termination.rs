@@ -7,14 +7,16 @@ use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::json;
 
 use super::checklist::Checklist;
+use super::seats::unmoved;
 use crate::scenario::subject::{CLUSTER, MANAGER, Seat, Subject, pod_selector};
+use crate::timeouts;
 use crate::wait::{Poll, wait_until};
 
-/// A refusal is reported, and a deletion done, within this.
-const DONE: Duration = Duration::from_secs(60);
+/// How long is waited until a refusal is reported, or a deletion done.
+const DONE: Duration = timeouts::patient(Duration::from_secs(60));
 
-/// Held back, then deleted. `seats` are the pods of the cluster that runs.
-pub(super) async fn check(subject: &Subject, seats: &[Seat], list: &mut Checklist) {
+/// Held back, then deleted. `seats` are the pods of the cluster that runs, where they are known.
+pub(super) async fn check(subject: &Subject, seats: Option<&[Seat]>, list: &mut Checklist) {
     let held = policy(subject, "DoNotTerminate").await;
     if list
         .came_about("terminationPolicy can be set to DoNotTerminate", held)
@@ -49,9 +51,7 @@ pub(super) async fn check(subject: &Subject, seats: &[Seat], list: &mut Checklis
         "DoNotTerminate is told as the reason",
         told.await.map_err(|error| error.to_string()),
     );
-    let mut now = subject.seats().await;
-    now.sort();
-    list.equals("pods while DoNotTerminate holds", &now.as_slice(), &seats);
+    unmoved("pods while DoNotTerminate holds", subject, seats, list).await;
 
     let let_go = policy(subject, "Delete").await;
     list.came_about("terminationPolicy can be set to Delete", let_go);

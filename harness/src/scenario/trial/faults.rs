@@ -4,7 +4,7 @@ use super::state::TrialRun;
 use crate::faults::{Active, Fault, FaultContext, FaultError, Target, inject};
 use crate::scenario::subject::Seat;
 use crate::scenario::targets::hit;
-use crate::timeouts;
+use crate::scenario::under_fault;
 
 impl TrialRun<'_> {
     /// Injects one fault after the other, numbered from `first` on; returns those that are on.
@@ -13,6 +13,7 @@ impl TrialRun<'_> {
         context: &FaultContext,
         first: u32,
     ) -> Vec<(u32, Active)> {
+        let before = Box::pin(self.before_replacement()).await;
         let mut on = Vec::new();
         for (number, fault) in (first..).zip(&self.trial.faults) {
             if self.lab.interrupt.is_asked() {
@@ -27,12 +28,15 @@ impl TrialRun<'_> {
             }
         }
         self.rest(self.trial.lasts).await;
-        if self.trial.recovers_under_fault {
+        if let Some(limit) = under_fault::recovery(self.trial, &self.plan.scenario.promise) {
             self.log.phase("recover_under_fault");
-            let limit = timeouts::patient(self.plan.scenario.promise.whole_again());
             let whole = self.whole(limit).await;
             self.log.judge("recovery_under_fault", whole.as_ref());
             self.log.phase("recovered_under_fault");
+            if let (Ok(()), Some(before)) = (whole, before) {
+                let hit = on.iter().flat_map(|(_, active)| active.targets.clone());
+                Box::pin(self.judge_replacement(before, hit.collect())).await;
+            }
         }
         on
     }
@@ -44,12 +48,13 @@ impl TrialRun<'_> {
         fault: &Fault,
     ) -> Result<Active, FaultError> {
         self.lab.live.say(format!("fault {number}: {fault}"));
-        let subject = self.subject.clone();
-        let seats = subject.seats();
-        let seats = if matches!(fault, Fault::ControlPlane { .. }) {
-            Vec::new()
+        let replaces = self.plan.scenario.promise.replaces_member;
+        let seats = if is_excused(fault, replaces) {
+            let subject = self.subject.clone();
+            let seats = subject.seats().await;
+            seats.map_err(|error| FaultError::find("where the members sit", error))?
         } else {
-            seats.await
+            Vec::new()
         };
         let begun = self.log.now();
         let active = inject(context, fault).await;
@@ -67,13 +72,7 @@ impl TrialRun<'_> {
     /// Effects of the fault itself are not attributed to the operator.
     fn excuse(&mut self, fault: &Fault, targets: &[Target], seats: &[Seat]) {
         let hit = hit(targets, seats);
-        if matches!(
-            fault,
-            Fault::DeletePod { .. }
-                | Fault::LoseData { .. }
-                | Fault::KillNode { .. }
-                | Fault::RestartNode { .. }
-        ) {
+        if deletes(fault) {
             self.expectations
                 .deleted_by_faults
                 .extend(hit.iter().map(|seat| seat.uid.clone()));
@@ -83,5 +82,45 @@ impl TrialRun<'_> {
                 .replaced_members
                 .extend(hit.iter().map(|seat| seat.pod.clone()));
         }
+    }
+}
+
+/// Whether pods go by a fault itself.
+fn deletes(fault: &Fault) -> bool {
+    matches!(
+        fault,
+        Fault::DeletePod { .. }
+            | Fault::LoseData { .. }
+            | Fault::KillNode { .. }
+            | Fault::RestartNode { .. }
+    )
+}
+
+/// Whether a fault has effects that must not be taken for the operator's: then it must be known where members sit.
+fn is_excused(fault: &Fault, replaces_member: bool) -> bool {
+    let of_members = !matches!(fault, Fault::ControlPlane { .. });
+    deletes(fault) || replaces_member && of_members
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::faults::{Absence, Container, ControlPlanePart, NodeSelector, Selector};
+
+    #[test]
+    fn where_members_sit_is_asked_only_where_it_must_be_known() {
+        let of = NodeSelector::Of(Selector::Leader);
+        assert!(is_excused(&Fault::RestartNode { of }, false));
+        // Which cannot be asked while there is no API server.
+        let api_server = Fault::ControlPlane {
+            part: ControlPlanePart::ApiServer,
+            how: Absence::Frozen,
+        };
+        assert!(!is_excused(&api_server, true));
+        let kill = Fault::KillProcess {
+            container: Container::Etcd,
+            of: Selector::Leader,
+        };
+        assert!(is_excused(&kill, true) && !is_excused(&kill, false));
     }
 }

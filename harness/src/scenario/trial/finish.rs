@@ -11,19 +11,20 @@ impl TrialRun<'_> {
     /// Stops the traffic, lets the client read what is left, fetches the history.
     pub(super) async fn finish(&mut self, stage: Stage) -> History {
         let stopped = stage.client.stop().await;
-        self.log.judge("stop", stopped.as_ref());
+        self.log.need("stop", stopped.as_ref());
+        self.log.stopped(stopped.ok());
         // A store in which others still write has no last state.
         if !self.lab.interrupt.is_asked() && self.trial.probes.is_empty() {
             self.read_all(&stage.client).await;
         }
         stage.lines.abort();
         let client = stage.client.history().await;
-        self.log.judge("history", client.as_ref().map(|_| ()));
+        self.log.need("history", client.as_ref().map(|_| ()));
         self.outside = None;
         if let Some(addresses) = stage.addresses {
-            self.log.judge("addresses", addresses.end().await.as_ref());
+            self.log.need("addresses", addresses.end().await.as_ref());
         }
-        let mut seen = stage.observer.finish().await;
+        let mut seen = stage.observer.finish(self.log.offset).await;
         let machine = self.machine.take();
         seen.extend(
             machine
@@ -40,17 +41,6 @@ impl TrialRun<'_> {
     /// Lets the client read what every member has at the end.
     async fn read_all(&mut self, client: &RecordingClient) {
         let summary = client.finish(&self.subject).await;
-        if let Ok(summary) = &summary {
-            self.lab.live.say(format!("final: {summary}"));
-            if summary["unread"]
-                .as_array()
-                .is_some_and(|unread| !unread.is_empty())
-            {
-                let unread = &summary["unread"];
-                let explanation = format!("not every member could be read at the end: {unread}");
-                self.log.violation("final", explanation);
-            }
-        }
-        self.log.judge("final", summary.as_ref().map(|_| ()));
+        self.log.judge_final(summary.as_ref());
     }
 }

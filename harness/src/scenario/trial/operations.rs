@@ -9,18 +9,22 @@ use crate::scenario::RunError;
 use crate::scenario::archive::Archived;
 use crate::scenario::backup::BackUp;
 use crate::scenario::growth;
+use crate::scenario::moving::Moving;
 use crate::scenario::notes::figure;
 use crate::scenario::operation::{self, Asked, Operation};
 use crate::scenario::rotation::{Rotation, What};
 use crate::scenario::subject::{self, Subject};
+use crate::scenario::too_large::TooLarge;
 use crate::timeouts;
 
-/// What was asked for: an OpsRequest, or a backup.
+/// What was asked for: an OpsRequest, a backup, or an edit.
 enum Request {
     Ops(Asked),
     BackUp(BackUp),
     Archive(Box<Archived>),
     Rotation(Box<Rotation>),
+    Moving(Box<Moving>),
+    TooLarge(Box<TooLarge>),
 }
 
 impl TrialRun<'_> {
@@ -130,7 +134,7 @@ impl TrialRun<'_> {
             operation,
             Operation::StopAndStart | Operation::RecoverQuorum
         ) {
-            let seats = self.subject.seats().await.into_iter();
+            let seats = self.subject.seats().await?.into_iter();
             let uids = seats.map(|seat| seat.uid);
             self.expectations.deleted_by_faults.extend(uids);
         }
@@ -167,8 +171,32 @@ impl TrialRun<'_> {
         self.expectations
             .replaced_members
             .extend(operation.renews(&self.subject.pod_names(), &leader));
-        let asked = operation::ask(&self.subject, operation, number, &leader).await?;
+        if operation == Operation::MoveVolumes {
+            let moving = Moving::ask(&self.subject).await?;
+            self.note(operation, number, FaultStep::Injected, "");
+            let told = moving.begun().await?;
+            self.note(operation, number, FaultStep::Effective, &told);
+            return Ok(Request::Moving(Box::new(moving)));
+        }
+        self.ask_by_request(operation, number, &leader).await
+    }
+
+    /// Makes an OpsRequest and waits until it has begun, or as far as it can come.
+    async fn ask_by_request(
+        &mut self,
+        operation: Operation,
+        number: u32,
+        leader: &str,
+    ) -> Result<Request, RunError> {
+        let asked = operation::ask(&self.subject, operation, number, leader).await?;
         self.note(operation, number, FaultStep::Injected, "");
+        if let Operation::GrowTooFar { then, .. } = operation {
+            let growth = TooLarge::of(&self.subject, operation, asked, then);
+            let told = growth.refused().await?;
+            self.lab.live.say(&told);
+            self.note(operation, number, FaultStep::Effective, &told);
+            return Ok(Request::TooLarge(Box::new(growth)));
+        }
         let told = asked.begun().await?;
         self.note(operation, number, FaultStep::Effective, &told.text);
         Ok(Request::Ops(asked))
@@ -182,28 +210,35 @@ impl TrialRun<'_> {
         request: &mut Request,
     ) -> Result<(), RunError> {
         let limit = timeouts::patient(timeouts::OPERATION);
-        let asked = match request {
-            Request::Ops(asked) => asked,
-            Request::BackUp(backup) => {
-                self.note(operation, number, FaultStep::Healing, "");
-                let compared = backup.ended(limit).await?;
-                self.proved(operation, number, &compared);
-                return Ok(());
+        if !matches!(request, Request::Ops(_)) {
+            self.note(operation, number, FaultStep::Healing, "");
+        }
+        let seen = match request {
+            Request::Ops(asked) => {
+                return Box::pin(self.see_request_through(operation, number, asked)).await;
             }
-            Request::Archive(archive) => {
-                self.note(operation, number, FaultStep::Healing, "");
-                let compared = archive.ended(limit).await?;
-                self.proved(operation, number, &compared);
-                return Ok(());
-            }
-            Request::Rotation(rotation) => {
-                self.note(operation, number, FaultStep::Healing, "");
-                let seen = rotation.ended(&self.subject, operation.limit()).await?;
-                self.proved(operation, number, &seen);
-                return Ok(());
+            Request::BackUp(backup) => backup.ended(limit).await?,
+            Request::Archive(archive) => archive.ended(limit).await?,
+            Request::Rotation(rotation) => rotation.ended(&self.subject, operation.limit()).await?,
+            Request::Moving(moving) => moving.ended(limit).await?,
+            Request::TooLarge(growth) => {
+                let seen = growth.ended(limit).await?;
+                Box::pin(self.grown(&self.subject, growth.then)).await?;
+                seen
             }
         };
-        let told = asked.ended(limit).await?;
+        self.proved(operation, number, &seen);
+        Ok(())
+    }
+
+    /// The same, of an OpsRequest.
+    async fn see_request_through(
+        &mut self,
+        operation: Operation,
+        number: u32,
+        asked: &mut Asked,
+    ) -> Result<(), RunError> {
+        let told = asked.ended(timeouts::patient(timeouts::OPERATION)).await?;
         self.note(operation, number, FaultStep::Healing, &told.text);
         if !told.succeeded() {
             let what = format!("{} ended {}: {}", operation.word(), told.phase, told.text);

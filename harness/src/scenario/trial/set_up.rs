@@ -3,19 +3,20 @@
 
 use futures::stream::BoxStream;
 
-use crate::cluster::addresses::Addresses;
+use crate::cluster::addresses::{Addresses, Scope};
 use crate::cluster::volumes::{self, Pool};
 use crate::deploy::{growing, wait_quiet};
 use crate::observe::{self, Observer};
-use crate::scenario::RunError;
 use crate::scenario::client::{ClientPlan, RecordingClient};
 use crate::scenario::inside::Inside;
+use crate::scenario::moving;
 use crate::scenario::notes::figure;
 use crate::scenario::outside::Routes;
 use crate::scenario::probes;
 use crate::scenario::rotation;
 use crate::scenario::sizes::sizes;
 use crate::scenario::subject::{self, Subject};
+use crate::scenario::{Operation, RunError};
 use crate::timeouts;
 
 use super::state::TrialRun;
@@ -50,6 +51,12 @@ impl TrialRun<'_> {
     /// Everything until traffic flows; nothing when the run's turn does not come.
     pub(super) async fn set_up(&mut self) -> Result<Option<Stage>, RunError> {
         let lab = self.lab;
+        self.log.phase("prepare");
+        let prepared = Box::pin(self.prepare());
+        lab.interrupt
+            .or(prepared)
+            .await
+            .and_then(|prepared| prepared)?;
         self.log.phase("set_up");
         let ready = Box::pin(self.make_ready());
         let ready = lab.interrupt.or(ready).await.and_then(|ready| ready)?;
@@ -62,6 +69,21 @@ impl TrialRun<'_> {
         Ok(Some(stage))
     }
 
+    /// Makes what is not there yet on this machine. It may take minutes, once, and says nothing of the product.
+    async fn prepare(&mut self) -> Result<(), RunError> {
+        let cluster = &self.lab.cluster;
+        if self.trial.growing {
+            Box::pin(growing::prepare(cluster)).await?;
+        }
+        if let Some(pool) = &self.pool() {
+            volumes::prepare(cluster, pool).await?;
+        }
+        if self.trial.operations.contains(&Operation::MoveVolumes) {
+            volumes::prepare(cluster, &moving::TO).await?;
+        }
+        Ok(())
+    }
+
     /// Cluster and client come up side by side.
     async fn make_ready(&mut self) -> Result<Ready, RunError> {
         let (lab, subject) = (self.lab, self.subject.clone());
@@ -71,22 +93,17 @@ impl TrialRun<'_> {
             seed: self.plan.seed,
             load: self.trial.load,
             others: &[rotation::STALE],
+            judged: self.trial.judged_live(),
             on_control_plane: !lab.cluster.control_planes().is_empty(),
         };
         let addresses = self.serve_addresses().await?;
         let pool = self.pool();
-        if self.trial.growing {
-            Box::pin(growing::prepare(&lab.cluster)).await?;
-        }
-        if let Some(pool) = &pool {
-            volumes::prepare(&lab.cluster, pool).await?;
-        }
         let watched = observe::Subject {
             namespace: subject.namespace.clone(),
             pods: subject::pod_selector(),
             service: Subject::leader_service(),
         };
-        let observer = Observer::start(&lab.cluster.kube, &watched, self.log.offset);
+        let observer = Observer::start(&lab.cluster.kube, &watched);
         let begin = lab.live.seconds();
         let client = async {
             if self.trial.outside {
@@ -135,7 +152,9 @@ impl TrialRun<'_> {
         }
         let live = self.lab.live.clone();
         let tell = move |text| live.say(format!("address: {text}"));
-        Ok(Some(Addresses::serve(&self.lab.cluster, tell).await?))
+        let scope = Scope::namespace(&self.subject.namespace);
+        let serving = Addresses::serve(&self.lab.cluster, scope, tell).await?;
+        Ok(Some(serving))
     }
 
     /// A client outside of the Kubernetes cluster, once every address leads where it must.
@@ -160,14 +179,14 @@ impl TrialRun<'_> {
             lab.live.say(error.to_string());
         }
         probes::start(&self.subject, &self.trial.probes).await?;
-        self.log.offset = client.start().await?;
+        self.log.started(client.start().await?);
         if !self.trial.operations.is_empty() {
             let most = sizes(self.plan.members, &self.trial.operations)
                 .into_iter()
                 .max();
             let all = self.subject.with_members(most.unwrap_or(self.plan.members));
             let lists = member_lists(&all, watched);
-            observer.follow_membership(lists, self.log.offset);
+            observer.follow_membership(lists);
         }
         let lines = tokio::spawn(client.clone().tell(lab.live.clone()));
         Ok(Stage {

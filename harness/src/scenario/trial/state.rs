@@ -8,9 +8,12 @@ use etcd_operator_api::settings;
 
 use crate::faults::Fault;
 use crate::observe::MachineLog;
+use crate::scenario::auto_compaction;
 use crate::scenario::description::Trial;
+use crate::scenario::label_lag;
 use crate::scenario::outcome::Found;
 use crate::scenario::outside::Outside;
+use crate::scenario::overdue::Overdue;
 use crate::scenario::run_log::RunLog;
 use crate::scenario::sizes::{leaving, sizes};
 use crate::scenario::subject::Subject;
@@ -31,6 +34,8 @@ pub(in crate::scenario) struct TrialRun<'a> {
     pub(super) machine: Option<MachineLog>,
     /// Where the client runs, if that is outside of the Kubernetes cluster.
     pub(super) outside: Option<Outside>,
+    /// The member that was replaced because its node was not ready for too long.
+    pub(super) overdue: Option<Overdue>,
 }
 
 impl<'a> TrialRun<'a> {
@@ -44,10 +49,17 @@ impl<'a> TrialRun<'a> {
         // What every size has is asked of the whole run; members that came are read one by one at the end.
         let least = sizes.iter().copied().min().unwrap_or(plan.members);
         let most = sizes.iter().copied().max().unwrap_or(plan.members);
-        let mut expectations = plan.scenario.promise.expectations(most, trial.events());
+        let mut promise = plan.scenario.promise;
+        if trial.settings.contains(&(settings::FAST_ELECTION, "false")) {
+            promise = promise.elected_by_timers();
+        }
+        let mut expectations = promise.expectations(most, trial.events());
+        expectations.label_lag_ms = label_lag::of(expectations.label_lag_ms, &trial.faults);
         expectations.operations.extend(trial.load.kinds());
         expectations.contested_locks = trial.load.contested();
         expectations.members = least;
+        let usual = auto_compaction::DEFINED;
+        expectations.auto_compaction = auto_compaction::of(&trial.settings, usual);
         expectations.members_relay = trial.settings.contains(&(settings::RELAY_CLIENTS, "true"));
         if !trial.operations.is_empty() {
             let moves = |fault: &&Fault| matches!(fault, Fault::DeletePod { .. });
@@ -59,6 +71,8 @@ impl<'a> TrialRun<'a> {
             let others = trial.operations.len().saturating_sub(1) as u64;
             let more = more + if trial.overlap { others } else { 0 };
             *terms = terms.map(|terms| terms + more);
+            // What restarts members meanwhile elects too, each time.
+            expectations.terms_per_election = None;
         }
         expectations.leaving = leaving(subject, &trial.operations);
         expectations.in_time = trial.in_time(plan.scenario.promise.whole_again());
@@ -69,12 +83,13 @@ impl<'a> TrialRun<'a> {
         Self {
             lab,
             plan,
-            subject: subject.clone(),
+            subject: subject.clone().replaced_after(trial.replaced_after),
             trial,
             log: RunLog::new(&lab.live),
             expectations,
             machine: None,
             outside: None,
+            overdue: None,
         }
     }
 

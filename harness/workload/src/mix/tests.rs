@@ -153,6 +153,23 @@ fn a_transaction_reads_what_its_client_has_compacted() {
 }
 
 #[test]
+fn a_client_swaps_a_key_of_its_own_where_compares_are_to_take_long() {
+    let swaps = |compares| {
+        let asked = asked(&Rates {
+            compares,
+            ..Rates::default()
+        });
+        let own = |request: &&Request| {
+            matches!(request, Request::Txn { compare, then, .. } if !compare.is_empty()
+                && then.iter().any(|request| matches!(request, Request::Put { key, .. } if key == "t/own/1")))
+        };
+        asked.iter().filter(own).count()
+    };
+    assert_eq!(swaps(1), 0);
+    assert!(swaps(2) > 300, "{}", swaps(2));
+}
+
+#[test]
 fn compare_and_swap_uses_what_was_read() {
     let rates = Rates {
         keys: 1,

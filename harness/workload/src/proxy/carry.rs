@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::proxy::link::{Link, Piece};
 use crate::proxy::net::Net;
@@ -18,8 +18,10 @@ use crate::schedule::pause;
 const CONNECTIONS_MAX: usize = 1024;
 /// Largest piece.
 const PIECE: usize = 16 * 1024;
-/// Most pieces that wait in one direction of one connection; then its sender waits, as for a full window.
-const PIECES_MAX: usize = 64;
+/// Most bytes that wait in one direction of one connection; then its sender waits, as for a full window.
+pub(super) const WINDOW: usize = 1024 * 1024;
+/// What a piece takes of it at least. Heartbeats are small, and as many as come in a long delay must have space.
+const PIECE_LEAST: usize = 256;
 /// Longest time until a member takes a connection.
 const DIAL: Duration = Duration::from_secs(2);
 /// After this the next connection is accepted when one could not be.
@@ -90,27 +92,42 @@ async fn carry(net: &Net, mut client: TcpStream, address: SocketAddr, to: usize)
 
 /// Carries one way of a connection to its end.
 async fn pump(from: ReadHalf<'_>, to: WriteHalf<'_>, link: &Link) -> io::Result<()> {
-    let (pieces, waiting) = mpsc::channel(PIECES_MAX);
+    let (pieces, waiting) = mpsc::unbounded_channel();
     tokio::try_join!(read(from, pieces, link), write(waiting, to, link)).map(drop)
 }
 
-async fn read(mut from: ReadHalf<'_>, to: mpsc::Sender<Piece>, link: &Link) -> io::Result<()> {
+/// A piece, and its place in the window.
+type Placed = (Piece, OwnedSemaphorePermit);
+
+async fn read(
+    mut from: ReadHalf<'_>,
+    to: mpsc::UnboundedSender<Placed>,
+    link: &Link,
+) -> io::Result<()> {
+    let window = Arc::new(Semaphore::new(WINDOW));
     let mut buffer = vec![0; PIECE];
     loop {
         let count = from.read(&mut buffer).await?;
+        if count == 0 {
+            return Ok(());
+        }
+        let piece = link.piece(&buffer[..count]);
+        let size = u32::try_from(count.max(PIECE_LEAST)).map_err(io::Error::other)?;
+        let place = Arc::clone(&window).acquire_many_owned(size).await;
+        let place = place.map_err(io::Error::other)?;
         // The writer ends with an error of its own only, which ends this too.
-        if count == 0 || to.send(link.piece(&buffer[..count])).await.is_err() {
+        if to.send((piece, place)).is_err() {
             return Ok(());
         }
     }
 }
 
 async fn write(
-    mut from: mpsc::Receiver<Piece>,
+    mut from: mpsc::UnboundedReceiver<Placed>,
     mut to: WriteHalf<'_>,
     link: &Link,
 ) -> io::Result<()> {
-    while let Some(piece) = from.recv().await {
+    while let Some((piece, _place)) = from.recv().await {
         link.pass(&piece).await;
         to.write_all(&piece.bytes).await?;
         link.passed(&piece);

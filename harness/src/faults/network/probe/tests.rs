@@ -64,7 +64,7 @@ fn every_pair_and_direction_of_a_split_is_proved_by_itself() {
         assert!(missing(&proofs, &answers, &less).is_some(), "{way:?}");
     }
     for number in 0..proofs.probes.len() {
-        for answer in [Answer::Some, Answer::Unknown] {
+        for answer in [Answer::Some, Answer::Gone, Answer::Unknown] {
             let mut other = answers.clone();
             other.insert(number, answer);
             assert!(missing(&proofs, &other, &dropped).is_some(), "{answer:?}");
@@ -78,11 +78,24 @@ fn every_pair_and_direction_of_a_split_is_proved_by_itself() {
 #[test]
 fn a_hole_at_the_end_is_named_and_a_pod_that_is_gone_is_none() {
     let proofs = of(&isolate(Traffic::Peer, Direction::Outgoing), &[0], 3);
-    let answers = [(0, Answer::Some), (1, Answer::Unknown)].into();
-    let way = proofs.probes[0].way;
-    let hole = format!("{} -> {}:2380", way.0, way.1);
-    assert_eq!(connected(&proofs, &answers), [hole]);
-    assert!(connected(&proofs, &BTreeMap::new()).is_empty());
+    let answers = [(0, Answer::Some), (1, Answer::Gone)].into();
+    let named = |number: usize| {
+        let way = proofs.probes[number].way;
+        format!("{} -> {}:2380", way.0, way.1)
+    };
+    assert_eq!(connected(&proofs, &answers), [named(0)]);
+    assert!(untried(&proofs, &answers).is_empty());
+}
+
+#[test]
+fn what_could_not_be_tried_at_the_end_is_named_and_no_hole() {
+    let proofs = of(&isolate(Traffic::Peer, Direction::Outgoing), &[0], 3);
+    let way = |number: usize| proofs.probes[number].way;
+    let named = |number| format!("{} -> {}:2380", way(number).0, way(number).1);
+    assert_eq!(untried(&proofs, &BTreeMap::new()), [named(0), named(1)]);
+    let answers = [(0, Answer::None), (1, Answer::Unknown)].into();
+    assert_eq!(untried(&proofs, &answers), [named(1)]);
+    assert!(connected(&proofs, &answers).is_empty());
 }
 
 #[test]
@@ -158,7 +171,7 @@ fn an_answer_is_what_curl_saw() {
         Some(Answer::Some),
         "connected, only the answer was slow"
     );
-    assert_eq!(at(4), Some(Answer::Unknown));
+    assert_eq!(at(4), Some(Answer::Gone));
     assert_eq!(at(5), Some(Answer::Unknown));
     assert_eq!(at(6), None);
 }
@@ -173,5 +186,6 @@ fn the_script_is_valid_shell_and_names_pod_and_address() {
         script.contains("probe 0 'uid-0' http://10.244.1.5:2380/ &"),
         "{script}"
     );
+    assert!(script.contains("echo \"probe $1 none 0\""), "{script}");
     assert!(script.contains("--local-port 61000-65535") && script.ends_with("wait"));
 }
