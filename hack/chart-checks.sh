@@ -93,6 +93,10 @@ check_objects() {
     sed "$mirrored" "$WORK/shipped" >"$WORK/elsewhere"
     render "$OTHER_NAMESPACE" --set images.registry=registry.example >"$WORK/rendered"
     same "other namespace and registry" "$WORK/elsewhere" "$WORK/rendered"
+    # Where events of definitions go, too: `sorted` refuses an object that is there twice.
+    render default | sorted >"$WORK/found" || die "namespace default: an object is rendered twice, or cannot be read"
+    times 1 '# Role default/etcd-operator-events'
+    times 1 '# RoleBinding default/etcd-operator-events'
     shipped $(crds) 20-rbac.yaml 30-operator.yaml >"$WORK/least"
     render kb-system --set admission.install=false --set definitions.install=false >"$WORK/rendered"
     same "without policies and definitions" "$WORK/least" "$WORK/rendered"
@@ -114,7 +118,7 @@ check_objects() {
 times() {
     local found
     found=$(grep -cF -- "$2" "$WORK/found") || true
-    [ "$found" = "$1" ] || die "other values: \`$2\` is there $found times, not $1: a template does not use its value"
+    [ "$found" = "$1" ] || die "\`$2\` is there $found times, not $1: a template does not use its value"
 }
 
 # With every value changed: each has its effect, and nothing of the defaults is left.
@@ -161,7 +165,7 @@ check_values() {
 # The schema refuses what would only be noticed later, or never.
 check_schema() {
     local wrong
-    for wrong in namespaces={Shop} namespaces={a,a} replicas=0 replica=3 logLevel=verbose images.operator.tag= images.pullPolicy=Sometimes admission.enabled=false page.enabled=maybe placement.tolerations=x placement.nodeselector.a=b traces.collector=collector:4318; do
+    for wrong in namespaces={Shop} namespaces={a,a} replicas=0 replica=3 logLevel=verbose images.operator.tag= images.pullPolicy=Sometimes admission.enabled=false page.enabled=maybe placement.tolerations=x placement.nodeselector.a=b traces.collector=collector:4318 "traces.collector=http://collector observe:4318"; do
         if render kb-system --set "$wrong" >/dev/null 2>&1; then
             die "values.schema.json lets $wrong pass"
         fi
@@ -201,7 +205,7 @@ check_kustomize() {
     local kubectl
     kubectl=$(command -v kubectl || echo "$STATE_DIR/bin/kubectl")
     if ! [ -x "$kubectl" ]; then
-        say "  kustomize: deploy/Kustomization was NOT built: there is no kubectl (make up puts one into the state folder)"
+        say "  kustomize: deploy/Kustomization was NOT built: there is no kubectl; make chart-kind builds it"
         return
     fi
     "$kubectl" kustomize deploy >"$WORK/rendered"

@@ -12,29 +12,51 @@ members() {
         jsonpath='{range .items[*]}{.metadata.name} {.metadata.uid} {.status.containerStatuses[*].restartCount}{"\n"}{end}'
 }
 
+# again COMMAND...: repeats it until it succeeds, for a minute: the API server of a busy machine does not always answer.
+again() {
+    local end=$((SECONDS + 60))
+    until "$@"; do
+        [ "$SECONDS" -lt "$end" ] || return 1
+        sleep 1
+    done
+}
+
+look() { members >"$WORK/now" 2>"$WORK/look"; }
+
 # untouched WHAT: no member was recreated or restarted by WHAT.
 untouched() {
-    diff -u --label before --label after "$WORK/members" <(members) >&2 || die "$1: a member was recreated or restarted"
+    again look || die "$1: failed to list the members: $(tail -1 "$WORK/look")"
+    diff -u --label before --label after "$WORK/members" "$WORK/now" >&2 || die "$1: a member was recreated or restarted"
     say "  $1: no member restarted"
 }
 
-# answers WHAT: after WHAT the leader service takes a write.
-answers() {
+put() {
     kube -n "$TRIED" exec three-etcd-0 -c etcd -- \
-        etcdctl --endpoints http://three-etcd:2379 put chart "$1" >"$WORK/put" 2>&1 ||
-        die "$1: a write through the leader service failed: $(tail -1 "$WORK/put")"
+        etcdctl --endpoints http://three-etcd:2379 put chart "$1" >"$WORK/put" 2>&1
 }
 
-# may VERB RESOURCE NAMESPACE: whether the operator's account may.
-may() { kube auth can-i "$1" "$2" -n "$3" --as=system:serviceaccount:kb-system:etcd-operator 2>/dev/null; }
+# answers WHAT: after WHAT the leader service takes a write.
+answers() { again put "$1" || die "$1: a write through the leader service failed: $(tail -1 "$WORK/put")"; }
+
+# ask VERB RESOURCE NAMESPACE: true when there is an answer, in MAY. kubectl fails with a no, too.
+ask() {
+    MAY=$(kube auth can-i "$1" "$2" -n "$3" --as=system:serviceaccount:kb-system:etcd-operator 2>"$WORK/may") || :
+    MAY=${MAY%% *}
+    [[ $MAY == yes || $MAY == no ]]
+}
+
+# may VERB RESOURCE NAMESPACE: whether the operator's account may, in MAY. That no answer came is not a no.
+may() { again ask "$@" || die "failed to ask whether the operator may $1 $2 in $3: $(tail -1 "$WORK/may")"; }
 
 # Serving one namespace by name, the operator has no rights in others, and replaces a pod in its own.
 narrow() {
     local verb resource before
     while read -r verb resource; do
-        [ "$(may "$verb" "$resource" "$TRIED")" = yes ] || die "namespaces: it may not $verb $resource in its namespace"
+        may "$verb" "$resource" "$TRIED"
+        [ "$MAY" = yes ] || die "namespaces: it may not $verb $resource in its namespace"
         for other in kube-system default; do
-            [ "$(may "$verb" "$resource" "$other")" = no ] || die "namespaces: it may $verb $resource in $other"
+            may "$verb" "$resource" "$other"
+            [ "$MAY" = no ] || die "namespaces: it may $verb $resource in $other"
         done
     done <<<"get secrets
 create pods
@@ -66,6 +88,8 @@ try_on_kind() {
     kube -n kb-system get deployment etcd-operator >/dev/null 2>&1 ||
         die "no operator in context $CONTEXT: run make up first" 3
     HELM=$(tool helm "$HELM_VERSION" helm.sh/helm/v3/cmd/helm)
+    # `make chart` may come before there is a kubectl, and leaves it out then.
+    check_kustomize
     local -a release=(etcd-operator "$CHART" --kube-context "$CONTEXT" --namespace kb-system --wait --timeout 3m)
 
     kube delete namespace "$TRIED" --ignore-not-found >&2

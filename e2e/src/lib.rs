@@ -2,4 +2,5 @@
 
 pub mod part;
 pub mod relay;
+pub mod required;
 pub mod spent;

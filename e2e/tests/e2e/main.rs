@@ -2,8 +2,9 @@
 //!
 //! A trial attaches to a cluster that is up (`ETCD_HARNESS_CLUSTER`, `ETCD_HARNESS_CONTEXT`) and never makes or deletes
 //! one, so that a runner with one process per trial works as well as one process for all. Without a cluster every trial
-//! is ignored and the reason is printed; `E2E_REQUIRED=1` makes that a failure. A trial whose faults this machine
-//! cannot inject is ignored too, with the reason, as `harness doctor` tells it.
+//! is ignored and the reason is printed; a trial whose faults this machine cannot inject is ignored too, with the
+//! reason, as `harness doctor` tells it. `E2E_REQUIRED=1` makes both a failure, but for what `E2E_LACKS` names
+//! (`E2E_LACKS=manifests,loop_mount`), and a filter that leaves no trial, too.
 //!
 //! `E2E_SMOKE=1` leaves only the short subset, `E2E_PART=2/6` the second sixth of what that subset leaves out,
 //! `E2E_LONG=1` only those that take minutes, which are left out else. The seed of all random choices is drawn and
@@ -16,16 +17,18 @@
 mod on_cluster;
 mod table;
 
+use std::env::VarError;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use e2e::part::Part;
 use e2e::relay::Relay;
+use e2e::required::{Allowed, Fate, Missing, Named, fate};
 use harness::cluster::{Choice, Cluster};
 use harness::faults::{Capabilities, Need, need};
 use harness::report::Severity;
-use harness::scenario::attempts::verdict;
+use harness::scenario::attempts::{counted, verdict};
 use harness::scenario::interrupt::EXIT_CODE;
 use harness::scenario::{Act, Interrupt, Plan, Scenario, TrialResult, catalog};
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -34,39 +37,50 @@ use on_cluster::OnCluster;
 use table::Table;
 
 fn main() -> ExitCode {
+    match run() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<ExitCode, String> {
     let mut arguments = Arguments::from_args();
     // Faults hit nodes that trials share. A caller that asks for more threads gets them.
     arguments.test_threads.get_or_insert(1);
-    let plans = match plans() {
-        Ok(plans) => plans,
-        Err(error) => {
-            eprintln!("{error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    // A runner that starts a process for each trial names it in the filter.
-    let wanted = |plan: &&Plan| {
-        let filter = arguments.filter.as_ref();
-        filter.is_none_or(|filter| plan.trial().contains(filter.as_str()))
-    };
+    let required = required()?;
+    let plans = plans()?;
+    let wanted: Vec<&Plan> = plans
+        .iter()
+        .filter(|plan| wants(&arguments, plan))
+        .collect();
     let place = if arguments.list {
         Ok(None)
+    } else if wanted.is_empty() && required.is_some() {
+        let named = Named {
+            filter: arguments.filter.as_deref(),
+            exact: arguments.exact,
+            skipped: &arguments.skip,
+        };
+        return Err(named.none_of(plans.len()));
     } else {
-        place(&plans.iter().filter(wanted).collect::<Vec<_>>()).map(Some)
+        place(&wanted, required.is_some()).map(Some)
     };
-    let interrupt = match Interrupt::by_signal() {
-        Ok(interrupt) => interrupt,
-        Err(error) => {
-            eprintln!("signals cannot be listened to: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
+    let interrupt = Interrupt::by_signal();
+    let interrupt = interrupt.map_err(|error| format!("signals cannot be listened to: {error}"))?;
     let suite = Arc::new(Suite::new(interrupt));
     let mut trials = Vec::new();
     let mut order = Vec::new();
     for plan in plans {
-        let trial = trial(plan.clone(), &place, &suite);
-        if !arguments.is_filtered_out(&trial) && !arguments.is_ignored(&trial) {
+        let fate = fate(missing(&plan, &place), required.as_ref());
+        if let (Fate::Ignored(reason), Ok(_), true) = (&fate, &place, wants(&arguments, &plan)) {
+            eprintln!("{} is ignored: {reason}", plan.trial());
+        }
+        let runs = fate == Fate::Runs;
+        let trial = trial(plan.clone(), fate, &suite);
+        if runs && !arguments.is_filtered_out(&trial) && !arguments.is_ignored(&trial) {
             order.push(plan);
         }
         trials.push(trial);
@@ -78,7 +92,36 @@ fn main() -> ExitCode {
     if let Err(reason) = &place {
         eprintln!("no cluster to test: {reason}");
     }
-    libtest_mimic::run(&arguments, trials).exit_code()
+    Ok(libtest_mimic::run(&arguments, trials).exit_code())
+}
+
+/// Whether the command line names this trial; with its kind, as a runner that starts a process for each trial does.
+fn wants(arguments: &Arguments, plan: &Plan) -> bool {
+    let by_name = Arguments {
+        ignored: false,
+        ..arguments.clone()
+    };
+    let trial = Trial::test(plan.trial(), || Ok(())).with_kind(kind(plan));
+    !by_name.is_filtered_out(&trial)
+}
+
+/// What may be missing where the suite is required; nothing where it is not.
+fn required() -> Result<Option<Allowed>, String> {
+    let text = match std::env::var("E2E_LACKS") {
+        Ok(text) => text,
+        Err(VarError::NotPresent) => String::new(),
+        Err(VarError::NotUnicode(text)) => text.to_string_lossy().into_owned(),
+    };
+    let mut known = vec![MANIFESTS];
+    known.extend(Need::OF_MACHINES.map(Need::word));
+    let allowed = Allowed::read(&text, &known)?;
+    match (flag("E2E_REQUIRED"), text.as_str()) {
+        (true, _) => Ok(Some(allowed)),
+        (false, "") => Ok(None),
+        (false, text) => Err(format!(
+            "E2E_LACKS={text} is of no effect: it says what may be missing with E2E_REQUIRED=1, which is not set"
+        )),
+    }
 }
 
 /// What the trials of this process share.
@@ -134,54 +177,72 @@ fn counts(scenario: &Scenario, short: bool, long: bool) -> Vec<u32> {
     counts.filter(|count| !short || *count == 3).collect()
 }
 
-fn trial(plan: Plan, place: &Place, suite: &Arc<Suite>) -> Trial {
-    let kind = if is_smoke(&plan) {
+/// The kind of its trial.
+fn kind(plan: &Plan) -> &'static str {
+    if is_smoke(plan) {
         "smoke"
     } else {
         plan.scenario.room()
-    };
-    let name = plan.trial();
-    let reason = match place {
-        Err(absent) => Some(absent.clone()),
-        Ok(capabilities) => lacks(&plan, capabilities.as_ref()),
-    };
+    }
+}
+
+fn trial(plan: Plan, fate: Fate, suite: &Arc<Suite>) -> Trial {
+    let (name, kind) = (plan.trial(), kind(&plan));
     let suite = Arc::clone(suite);
-    // Decided again in the trial, because a runner may ask for ignored trials too.
-    let required = flag("E2E_REQUIRED") && place.is_err();
-    let ignored = reason.is_some() && !required;
-    let run = move || match reason {
-        Some(reason) => Err(Failed::from(reason)),
-        None => suite.run(&plan),
+    let ignored = matches!(fate, Fate::Ignored(_));
+    // A runner may ask for ignored trials too.
+    let run = move || match fate {
+        Fate::Runs => suite.run(&plan),
+        Fate::Ignored(reason) | Fate::Fails(reason) => Err(Failed::from(reason)),
     };
     Trial::test(name, run)
         .with_kind(kind)
         .with_ignored_flag(ignored)
 }
 
+/// Name in `E2E_LACKS` of KubeBlocks' examples, which are not in this repository.
+const MANIFESTS: &str = "manifests";
+
 /// What a plan needs and this environment does not give.
-fn lacks(plan: &Plan, capabilities: Option<&Capabilities>) -> Option<String> {
+fn missing(plan: &Plan, place: &Place) -> Option<Missing> {
+    let capabilities = match place {
+        Ok(capabilities) => capabilities.as_ref(),
+        Err(absent) => {
+            let reason = absent.clone();
+            return Some(Missing { word: None, reason });
+        }
+    };
     let given = std::env::var_os("ETCD_HARNESS_KUBEBLOCKS_EXAMPLES")
         .is_some_and(|folder| !folder.is_empty());
-    let reason = match plan.scenario.act {
-        Act::Manifests if !given => {
-            Some("no folder of KubeBlocks' manifests: ETCD_HARNESS_KUBEBLOCKS_EXAMPLES".to_owned())
-        }
-        _ => plan.scenario.impossible(capabilities?),
-    }?;
-    eprintln!("{} is ignored: {reason}", plan.trial());
-    Some(reason)
+    if matches!(plan.scenario.act, Act::Manifests) && !given {
+        return Some(Missing {
+            word: Some(MANIFESTS),
+            reason: "no folder of KubeBlocks' manifests: ETCD_HARNESS_KUBEBLOCKS_EXAMPLES"
+                .to_owned(),
+        });
+    }
+    let lack = plan.scenario.impossible(capabilities?)?;
+    Some(Missing {
+        word: lack.need.map(Need::word),
+        reason: lack.reason,
+    })
 }
 
 /// What the cluster to test can do, or why there is none. Nothing is known of it where trials are only listed.
 type Place = Result<Option<Capabilities>, String>;
 
 /// Looks at the cluster, and tries there what these plans need.
-fn place(plans: &[&Plan]) -> Result<Capabilities, String> {
+fn place(plans: &[&Plan], required: bool) -> Result<Capabilities, String> {
     let mut faults = plans.iter().flat_map(|plan| plan.scenario.all_faults());
     let power = faults.any(|fault| need(fault) == Need::NodePower);
     let runtime = runtime().map_err(|error| error.to_string())?;
     runtime.block_on(async {
-        let cluster = Cluster::attach(&Choice::from_env()).await;
+        let choice = Choice::from_env();
+        let cluster = if required {
+            Cluster::attach_required(&choice).await
+        } else {
+            Cluster::attach(&choice).await
+        };
         let cluster = cluster.map_err(|error| error.to_string())?;
         Ok(if power {
             Capabilities::tried(&cluster).await
@@ -212,13 +273,15 @@ impl Suite {
                 self.table.print();
                 std::process::exit(i32::from(EXIT_CODE));
             }
-            let ended = match ended {
-                Ok(ended) => ended,
-                Err(error) => break Err(Failed::from(format!("{error:#}"))),
-            };
-            runs.push(ended.severity);
+            runs.push(counted(ended.as_ref().map(|ended| ended.severity)));
             if let Some(severity) = verdict(&runs) {
-                break told(severity, &ended, runs.len());
+                break match ended {
+                    Ok(ended) => told(severity, &ended, runs.len()),
+                    Err(error) => Err(unmade(&error, runs.len())),
+                };
+            }
+            if let Err(error) = &ended {
+                eprintln!("{} is made again: {error:#}", plan.trial());
             }
             // The run is made again: another cluster beside it would take its processor.
             self.relay.give_up();
@@ -239,6 +302,11 @@ fn told(severity: Severity, last: &TrialResult, runs: usize) -> Result<(), Faile
         Severity::Inconclusive => Err(red(&format!("nothing proved in {runs} runs"), last)),
         Severity::Violation => Err(red(severity.word(), last)),
     }
+}
+
+/// No run could be made, or none could be saved.
+fn unmade(error: &anyhow::Error, runs: usize) -> Failed {
+    Failed::from(format!("not to be had in {runs} attempts: {error:#}"))
 }
 
 fn red(what: &str, last: &TrialResult) -> Failed {

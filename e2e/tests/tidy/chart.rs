@@ -96,3 +96,26 @@ fn a_change_of_deploy_alone_is_found() {
     let listed = said("deploy/Kustomization", "- 25-admission.yaml\n", "");
     assert!(listed.contains("does not list"), "{listed}");
 }
+
+/// The parts of `hack/chart kind` with `more` in place of what they call, in a copy without a cluster.
+fn on_kind(scratch: &Scratch, more: &str) -> Output {
+    let script = "set -euo pipefail; . images/lib.sh; . hack/chart-checks.sh; . hack/chart-kind.sh
+        WORK=$PWD/work NOT_IN_CHART=10-namespace.yaml
+        kube() { :; }; quiet_helm() { :; }; tool() { echo helm; }; end_lanes() { :; }
+        ";
+    Command::new("bash")
+        .args(["-c", &format!("{script}{more}; try_on_kind")])
+        .current_dir(&scratch.0)
+        .env("ETCD_HARNESS_STATE", scratch.0.join("state"))
+        .output()
+        .expect("bash runs")
+}
+
+#[test]
+fn the_kustomization_is_built_where_the_cluster_brings_a_kubectl() {
+    let scratch = Scratch::new("kustomize");
+    // Another code than that of anything that fails.
+    let built = on_kind(&scratch, "check_kustomize() { exit 42; }");
+    let said = String::from_utf8_lossy(&built.stderr);
+    assert_eq!(built.status.code(), Some(42), "{said}");
+}

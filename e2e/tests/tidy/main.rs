@@ -3,12 +3,15 @@
 //! A rule that hurts is changed here, in the open, not worked around. Each rule has a test that plants an offender.
 
 mod chart;
+mod chart_kind;
 mod circles;
 mod clones;
 mod documents;
 mod lexer;
 mod modules;
+mod nextest;
 mod porcupine;
+mod published;
 mod purity;
 mod release;
 mod sizes;
