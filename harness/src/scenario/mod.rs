@@ -54,6 +54,7 @@ mod turn;
 #[cfg(test)]
 mod turn_tests;
 mod under_fault;
+mod unready;
 
 pub use crate::deploy::{Guard, Reach};
 pub use description::{Act, Load, Scenario, Trial};

@@ -16,6 +16,7 @@ use crate::cluster::volumes::Pool;
 use crate::deploy::{EtcdCluster, Guard, Keys, Reach, TempNamespace};
 use crate::scenario::RunError;
 use crate::scenario::inside::Inside;
+use crate::scenario::unready;
 use crate::timeouts;
 use crate::wait::{Poll, wait_until};
 
@@ -200,7 +201,7 @@ impl Subject {
             "{} members ready, one leader, Cluster Running",
             self.members
         );
-        wait_until(what, limit, async || {
+        let whole = wait_until(what, limit, async || {
             let pods = match self.pods().await {
                 Ok(pods) => pods,
                 Err(error) => return Poll::NotYet::<(), String>(error),
@@ -237,8 +238,23 @@ impl Subject {
                 Err(error) => Poll::NotYet(error.to_string()),
             }
         })
-        .await
-        .map_err(|error| RunError::Wait(error.to_string()))
+        .await;
+        match whole {
+            Ok(()) => Ok(()),
+            Err(error) => Err(RunError::Wait(format!("{error}{}", self.said().await))),
+        }
+    }
+
+    /// What the operator says of the Cluster, for a wait that has failed; nothing where that cannot be read.
+    async fn said(&self) -> String {
+        let clusters = self.clusters();
+        let read = tokio::time::timeout(timeouts::API_CALL, clusters.get(CLUSTER));
+        let Ok(Ok(cluster)) = read.await else {
+            return String::new();
+        };
+        let status = &cluster.data["status"];
+        let message = status["message"].as_str().unwrap_or("nothing");
+        format!("; its phase is {}, it says: {message}", status["phase"])
     }
 
     /// Waits until it is closed with all that it is to be closed with.
@@ -484,17 +500,7 @@ fn true_label(labelled: &[String], claims: &[Claim]) -> Result<(), String> {
 /// Says what is missing until all members are ready and labelled.
 fn whole(pods: &[Pod], members: u32) -> Result<(), String> {
     let role = |pod: &Pod| pod.labels().get(labels::ROLE).cloned();
-    let ready = |pod: &&Pod| {
-        let conditions = pod
-            .status
-            .as_ref()
-            .and_then(|s| s.conditions.as_deref())
-            .unwrap_or_default();
-        pod.metadata.deletion_timestamp.is_none()
-            && conditions
-                .iter()
-                .any(|c| c.type_ == "Ready" && c.status == "True")
-    };
+    let ready = |pod: &&Pod| unready::is_ready(pod);
     let count = pods.iter().filter(ready).count();
     let with = |name: &str| {
         pods.iter()
@@ -509,7 +515,7 @@ fn whole(pods: &[Pod], members: u32) -> Result<(), String> {
     let without: Vec<String> = pods
         .iter()
         .filter(|pod| !ready(pod))
-        .map(ResourceExt::name_any)
+        .map(unready::told)
         .collect();
     Err(format!(
         "{} of {wanted} pods, {count} ready, {leaders} leader, {followers} follower; not ready: [{}]",
@@ -580,6 +586,10 @@ mod tests {
                 .contains("2 leader")
         );
         pods[1] = pod("b", Some("follower"), false);
-        assert!(whole(&pods, 3).expect_err("not ready").contains("[b]"));
+        assert!(
+            whole(&pods, 3)
+                .expect_err("not ready")
+                .contains("[b (on no node;")
+        );
     }
 }

@@ -206,7 +206,8 @@ fn all_written(
 
 /// Writes a value that is nowhere else, then changes its first letter wherever the file has it. etcd reads the file
 /// through the kernel's page cache, so it sees that at once. A page that was being written meanwhile has the old letter
-/// again: the file is searched until it stays clean.
+/// again: the file is searched until it stays clean. One that has been given to other data since it was found is left alone:
+/// a letter there would be another fault.
 fn corrupt_script(ip: &str, path: &str) -> String {
     let back = back(ip);
     format!(
@@ -223,7 +224,8 @@ fn corrupt_script(ip: &str, path: &str) -> String {
          while [ $looks -lt 100 ] && [ $clean -lt 5 ]; do\n\
          sleep 0.1; looks=$((looks+1)); clean=$((clean+1))\n\
          for at in $(grep -obUaF \"$mark\" \"$db\" | cut -d: -f1); do\n\
-         printf E | dd of=\"$db\" bs=1 seek=\"$at\" conv=notrunc 2>/dev/null && changed=$((changed+1)); clean=0\ndone\n\
+         clean=0; [ \"$(tail -c +$((at+1)) \"$db\" | head -c ${{#mark}})\" = \"$mark\" ] || continue\n\
+         printf E | dd of=\"$db\" bs=1 seek=\"$at\" conv=notrunc 2>/dev/null && changed=$((changed+1))\ndone\n\
          [ $changed -gt 0 ] || clean=0\ndone\n\
          [ $changed -gt 0 ] && [ $clean -eq 5 ] || {{ echo \"$changed bytes changed, $clean clean looks; etcd: $answer\" >&2; exit 1; }}\n\
          echo \"$changed bytes changed in $db\""
@@ -394,7 +396,10 @@ mod tests {
         let dd = "dd() { command dd \"$@\"; [ -e \"$db.late\" ] || \
                   { : >\"$db.late\"; printf ' %s' \"$mark\" >>\"$db\"; }; }";
         let script = corrupt_script("10.0.0.1", &dir.path().display().to_string());
-        let script = format!("{dd}\n{script}");
+        // Where the first look finds it at the file's begin, something else is by now.
+        let grep = "grep() { command grep \"$@\"; [ \"$1\" != -obUaF ] || [ -e \"$db.once\" ] || \
+                    { : >\"$db.once\"; echo \"0:$mark\"; }; }";
+        let script = format!("{dd}\n{grep}\n{script}");
         let output = run(&script, dir.path(), &curl);
         assert!(output.status.success(), "{output:?}");
         let told = String::from_utf8_lossy(&output.stdout);
@@ -402,6 +407,7 @@ mod tests {
         assert!(told.starts_with("3 bytes changed"), "{told}");
         assert_eq!(writes, [106]);
         let text = fs::read_to_string(&db).expect("read");
+        assert!(text.starts_with("pages "), "{text}");
         let words: Vec<&str> = text.split(' ').skip(1).collect();
         assert_eq!(words.len(), 3, "{text}");
         assert!(words.iter().all(|word| word.starts_with('E')), "{text}");

@@ -1,0 +1,104 @@
+//! Why a pod is not ready, in one line: whoever reads a failed run may have no cluster to look at any more.
+
+use k8s_openapi::api::core::v1::{ContainerState, Pod};
+use kube::ResourceExt;
+
+/// True when a pod is ready and not about to go.
+pub(super) fn is_ready(pod: &Pod) -> bool {
+    let status = pod.status.as_ref();
+    let mut conditions = status.iter().flat_map(|s| s.conditions.iter().flatten());
+    pod.metadata.deletion_timestamp.is_none()
+        && conditions.any(|c| c.type_ == "Ready" && c.status == "True")
+}
+
+/// Its name, its node, the conditions that are not true, and what its containers wait for or ended by.
+pub(super) fn told(pod: &Pod) -> String {
+    let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
+    let mut told = match node {
+        Some(node) => vec![format!("on {node}")],
+        None => vec!["on no node".to_owned()],
+    };
+    if pod.metadata.deletion_timestamp.is_some() {
+        told.push("being deleted".to_owned());
+    }
+    let status = pod.status.as_ref();
+    let conditions = status.iter().flat_map(|s| s.conditions.iter().flatten());
+    told.extend(conditions.filter(|c| c.status != "True").map(|condition| {
+        let reason = condition.reason.as_deref().unwrap_or("no reason");
+        let message = condition.message.as_deref().unwrap_or_default();
+        format!("{}: {reason} {message}", condition.type_)
+            .trim_end()
+            .to_owned()
+    }));
+    let containers = status.iter().flat_map(|s| {
+        let first = s.init_container_statuses.iter().flatten();
+        first.chain(s.container_statuses.iter().flatten())
+    });
+    told.extend(containers.filter_map(|container| {
+        let state = halted(container.state.as_ref()?)?;
+        let (name, count) = (&container.name, container.restart_count);
+        Some(format!("{name} {state}, {count} restarts"))
+    }));
+    format!("{} ({})", pod.name_any(), told.join("; "))
+}
+
+/// What a container that does not run is in; `None` for one that runs or has done its work.
+fn halted(state: &ContainerState) -> Option<String> {
+    if let Some(waiting) = &state.waiting {
+        return Some(format!(
+            "waits: {}",
+            waiting.reason.as_deref().unwrap_or("no reason")
+        ));
+    }
+    let ended = state.terminated.as_ref().filter(|end| end.exit_code != 0)?;
+    Some(format!("ended with {}", ended.exit_code))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_pod_that_is_not_ready_is_told_with_what_it_waits_for() {
+        let pod: Pod = serde_json::from_value(json!({
+            "metadata": {"name": "a"},
+            "spec": {"nodeName": "worker", "containers": []},
+            "status": {
+                "conditions": [
+                    {"type": "Initialized", "status": "True"},
+                    {"type": "Ready", "status": "False", "reason": "ContainersNotReady", "message": "unready: [etcd]"},
+                ],
+                "initContainerStatuses": [state("install", &json!({"terminated": {"exitCode": 0}}))],
+                "containerStatuses": [
+                    state("etcd", &json!({"waiting": {"reason": "CrashLoopBackOff"}})),
+                    state("kbagent", &json!({"running": {}})),
+                    state("metrics-exporter", &json!({"terminated": {"exitCode": 137}})),
+                ],
+            },
+        }))
+        .expect("a pod");
+        assert!(!is_ready(&pod));
+        assert_eq!(
+            told(&pod),
+            "a (on worker; Ready: ContainersNotReady unready: [etcd]; etcd waits: CrashLoopBackOff, 3 restarts; \
+             metrics-exporter ended with 137, 3 restarts)"
+        );
+    }
+
+    fn state(name: &str, state: &serde_json::Value) -> serde_json::Value {
+        json!({"name": name, "image": "", "imageID": "", "ready": false, "restartCount": 3, "state": state})
+    }
+
+    #[test]
+    fn a_pod_without_a_node_says_so() {
+        let pod: Pod = serde_json::from_value(json!({
+            "metadata": {"name": "a"},
+            "spec": {"containers": []},
+            "status": {"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}]},
+        }))
+        .expect("a pod");
+        assert_eq!(told(&pod), "a (on no node; PodScheduled: Unschedulable)");
+    }
+}
