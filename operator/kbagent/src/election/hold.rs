@@ -1,6 +1,7 @@
 //! Knows who leads and where, and notices its end: by a connection to the leader's etcd, which the kernel resets when
 //! the process dies. Asks once more before anything is believed, at the port of peers: at the clients' port the
-//! agent of the dead leader accepts in its place. No answer counts only where the kernel had ended the connection.
+//! agent of the dead leader accepts in its place. No answer counts only where the kernel had ended the connection, and
+//! what was found then is kept: the network of a pod that is deleted by force is there for a moment longer.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -33,8 +34,9 @@ pub(super) struct Held {
     pub(super) pod: Arc<str>,
     /// Of its etcd, for peers.
     pub(super) address: SocketAddr,
-    /// True when the kernel ended the connection to it and a new one had no answer: a pod that is deleted by force
-    /// takes its network with it, and no kernel is left that refuses.
+    /// True when the kernel ended the connection to it and a new one was refused or had no answer: a pod that is
+    /// deleted by force takes its network with it, and no kernel is left that refuses when it is asked again. Who
+    /// died in a term does not lead in it any more, should its etcd be started again.
     pub(super) vanished: bool,
 }
 
@@ -108,15 +110,24 @@ async fn hold(
         mark(held, false);
     }
     if found == Evidence::Gone {
-        tell();
-    } else if until_it_ends(&clients.to_string(), &tls).await.is_ok() {
-        tell();
-        if evidence(address).await == Evidence::Silent {
-            mark(held, true);
+        return tell();
+    }
+    let mut ended = false;
+    // An etcd that is told to stop closes its clients' port first, and leads on while one of them holds a stream.
+    for port in [clients, address] {
+        if until_it_ends(&port.to_string(), &tls).await.is_ok() {
+            ended = true;
             tell();
         }
-    } else if evidence(address).await == Evidence::Gone {
-        tell();
+        let gone = match evidence(address).await {
+            Evidence::Gone => true,
+            Evidence::Silent => ended,
+            Evidence::Alive | Evidence::Suspected => false,
+        };
+        if gone {
+            mark(held, true);
+            return tell();
+        }
     }
 }
 
@@ -187,6 +198,8 @@ pub(super) async fn addresses(
 
 #[cfg(test)]
 mod tests {
+    use kbagent_protocol::Id;
+    use tokio::io::AsyncReadExt;
     use tokio::net::TcpListener;
 
     use super::*;
@@ -215,6 +228,82 @@ mod tests {
             found = evidence(address) => found,
             () = dies => unreachable!("it waits"),
         }
+    }
+
+    /// Two ports of one etcd, and a configuration that knows that of its clients.
+    async fn etcd() -> (TcpListener, TcpListener, Config) {
+        let clients = TcpListener::bind(("127.0.0.1", 0)).await.expect("bind");
+        let peers = TcpListener::bind(("127.0.0.1", 0)).await.expect("bind");
+        let port = clients.local_addr().expect("address").port();
+        let config = Config::from_lookup(&|name| match name {
+            "KB_CLIENT_PORT" => Some(port.to_string()),
+            "POD_NAME" | "POD_UID" | "KB_CLUSTER_UID" | "KB_HEADLESS_DOMAIN" => {
+                Some("x".to_owned())
+            }
+            _ => None,
+        });
+        (clients, peers, config.expect("config"))
+    }
+
+    /// The connection on which something is said: those that only look are closed at once.
+    async fn spoken(listener: &TcpListener) -> TcpStream {
+        loop {
+            let (mut stream, _) = listener.accept().await.expect("accept");
+            if stream.read(&mut [0; 512]).await.is_ok_and(|read| read > 0) {
+                return stream;
+            }
+        }
+    }
+
+    /// What is known of a leader at `address` after it was held while `dies` was done.
+    async fn held_while(config: &Config, address: SocketAddr, dies: impl Future) -> Held {
+        let led = Died {
+            leader: Id(1),
+            term: 3,
+        };
+        let (held, seen) = watch::channel(None);
+        let trouble = Trouble::default();
+        tokio::select! {
+            () = hold(config, (led, "p1"), address, &held, &trouble) => {}
+            () = async { dies.await; std::future::pending().await } => {}
+        }
+        let seen = seen.borrow().clone();
+        seen.expect("the leader stays known")
+    }
+
+    #[tokio::test]
+    async fn who_refused_after_its_end_is_known_to_be_gone_when_nothing_answers_any_more() {
+        let (clients, peers, config) = etcd().await;
+        let address = peers.local_addr().expect("address");
+        let dies = async {
+            let client = spoken(&clients).await;
+            drop((client, clients, peers));
+        };
+        assert!(held_while(&config, address, dies).await.vanished);
+    }
+
+    #[tokio::test]
+    async fn an_etcd_that_stops_is_held_by_its_peers_port_until_it_is_gone() {
+        let (clients, peers, config) = etcd().await;
+        let address = peers.local_addr().expect("address");
+        let stops = async {
+            let client = spoken(&clients).await;
+            drop((client, clients));
+            let peer = spoken(&peers).await;
+            drop((peer, peers));
+        };
+        assert!(held_while(&config, address, stops).await.vanished);
+    }
+
+    #[tokio::test]
+    async fn an_etcd_that_accepts_after_both_connections_have_ended_is_not_gone() {
+        let (clients, peers, config) = etcd().await;
+        let address = peers.local_addr().expect("address");
+        let fences = async {
+            drop(spoken(&clients).await);
+            drop(spoken(&peers).await);
+        };
+        assert!(!held_while(&config, address, fences).await.vanished);
     }
 
     #[tokio::test]

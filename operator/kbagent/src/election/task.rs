@@ -199,6 +199,7 @@ impl Elections {
 
     async fn run(self: Arc<Self>, trouble: Trouble) {
         let mut counted = None;
+        let mut told = None;
         let mut suspected = None;
         loop {
             trouble.news.notified().await;
@@ -208,17 +209,23 @@ impl Elections {
                 self.report.send_modify(|report| report.suspected += 1);
             }
             suspected = now;
-            if let Some(reason) = self.case().await
-                && counted != died
-            {
-                counted = died;
-                self.report.send_modify(|report| report.left_to_raft += 1);
-                tracing::info!(%reason, ?died, "a leader has died: raft's own timeout decides");
+            match self.case().await {
+                Some(reason @ (Reason::Alive | Reason::Silent)) if told != Some((died, reason)) => {
+                    told = Some((died, reason));
+                    tracing::info!(%reason, ?died, "news of the leader came to nothing");
+                }
+                None | Some(Reason::Alive | Reason::Silent) => {}
+                Some(reason) if counted != died => {
+                    counted = died;
+                    self.report.send_modify(|report| report.left_to_raft += 1);
+                    tracing::info!(%reason, ?died, "a leader has died: raft's own timeout decides");
+                }
+                Some(_) => {}
             }
         }
     }
 
-    /// Deals with one death. A reason, when the leader is gone and nothing more can be done.
+    /// Deals with one death. A reason, when the leader is not known to be gone, or nothing more can be done.
     async fn case(self: &Arc<Self>) -> Option<Reason> {
         let began = Instant::now();
         loop {
@@ -232,13 +239,9 @@ impl Elections {
                 {
                     ASK_AGAIN
                 }
-                Step::GiveWay(
-                    Reason::Alive
-                    | Reason::Silent
-                    | Reason::LeaderKnown
-                    | Reason::NoVote
-                    | Reason::Stopping,
-                ) => return None,
+                Step::GiveWay(Reason::LeaderKnown | Reason::NoVote | Reason::Stopping) => {
+                    return None;
+                }
                 Step::GiveWay(reason) => return Some(reason),
                 Step::Wait(rest) => rest,
                 Step::Ask(ask) => {
@@ -282,8 +285,9 @@ impl Elections {
     }
 
     async fn witness(&self) -> Witness {
-        let held = self.held.borrow().clone();
         let own = self.standing().await;
+        // Only now: what became of the connection may be known meanwhile.
+        let held = self.held.borrow().clone();
         let leader = own.as_ref().and_then(|own| own.leader_id);
         let evidence = match &held {
             // A planned move: the old leader is not asked.
