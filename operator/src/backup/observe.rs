@@ -69,7 +69,7 @@ pub(super) async fn observe(
             .and_then(|policy| policy.spec.backup_repo_name.clone())
     });
     let mut seen = Seen {
-        repo: Some(repository(context, named).await?),
+        repo: Some(repository(client, named).await?),
         ..Seen::default()
     };
     if let Some((job, pods)) = job_and_pods(client, &namespace, &plan::job_name(backup)).await? {
@@ -113,19 +113,19 @@ pub(super) async fn observe(
 }
 
 /// The repository of a name, or the default one; why there is none.
-async fn repository(
-    context: &Context,
+pub(super) async fn repository(
+    client: &Client,
     name: Option<String>,
 ) -> Result<Result<BackupRepo, String>, ObserveError> {
     if let Some(name) = name.filter(|name| !name.is_empty()) {
-        let repos: Api<BackupRepo> = Api::all(context.frame.client.clone());
+        let repos: Api<BackupRepo> = Api::all(client.clone());
         let repo = repos
             .get_opt(&name)
             .await
             .map_err(failed("the BackupRepo"))?;
         return Ok(repo.ok_or_else(|| format!("BackupRepo {name:?} is not there")));
     }
-    let repos: Api<_> = Api::all(context.frame.client.clone());
+    let repos: Api<_> = Api::all(client.clone());
     let all = list(&repos, &ListParams::default().limit(REPOS)).await;
     let all: Vec<BackupRepo> = all.map_err(failed("the BackupRepos"))?.0;
     let mut defaults: Vec<_> = all.into_iter().filter(place::is_default).collect();
