@@ -13,7 +13,7 @@ use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kbagent_protocol::{ARCHIVE_PORT, ArchiveReport, BackupProgress, BackupReport, EtcdState};
-use kube::api::{Api, ListParams};
+use kube::api::{Api, ListParams, ObjectMeta};
 use kube::{Client, ResourceExt};
 
 use super::context::Context;
@@ -72,14 +72,20 @@ pub(super) async fn observe(
         repo: Some(repository(client, named).await?),
         ..Seen::default()
     };
-    if let Some((job, pods)) = job_and_pods(client, &namespace, &plan::job_name(backup)).await? {
+    let own = backup.uid().unwrap_or_default();
+    let made = job_and_pods(client, &namespace, &plan::job_name(backup), &own).await?;
+    if let Some((job, pods)) = made {
         if job.state == JobState::Running {
             seen.progress = progress(context, &pods).await;
         }
         seen.job = Some(job);
     }
     if backup.spec.backup_method == ARCHIVE {
-        seen.keeper = keeper(context, backup).await?;
+        match keeper(context, backup).await? {
+            Some(Ok(keeper)) => seen.keeper = Some(keeper),
+            Some(Err(why)) => seen.foreign = Some(why),
+            None => {}
+        }
         let status = backup.status.as_ref();
         if let Some((cluster, _)) = status.and_then(|status| status.cluster()) {
             let clusters: Api<Cluster> = Api::namespaced(client.clone(), &namespace);
@@ -88,7 +94,7 @@ pub(super) async fn observe(
         }
     }
     if backup.metadata.deletion_timestamp.is_some() {
-        seen.eraser = job(client, &namespace, &plan::eraser_name(backup)).await?;
+        seen.eraser = job(client, &namespace, &plan::eraser_name(backup), &own).await?;
     }
     let ended = backup.status.as_ref().and_then(|status| status.phase);
     if let Some(policy) = &policy
@@ -227,13 +233,30 @@ fn member(context: &Context, namespace: &str, pod: &Pod) -> MemberSeen {
     }
 }
 
-/// A Job of this name, and what its pods say.
+/// Pure: whether an object was made for the owner with this UID. Its name alone says nothing: it is anyone's to take.
+pub(super) fn is_of(meta: &ObjectMeta, owner: &str) -> bool {
+    let mut owners = meta.owner_references.iter().flatten();
+    owners.any(|known| known.uid == owner && known.controller == Some(true))
+}
+
+/// Pure: why an object that has the name of the operator's own is of no use.
+pub(super) fn foreign(kind: &str, meta: &ObjectMeta) -> String {
+    let name = meta.name.as_deref().unwrap_or_default();
+    let namespace = meta.namespace.as_deref().unwrap_or_default();
+    format!(
+        "{kind} {namespace}/{name} was not made by the operator and has the name that it needs: it is left alone, so \
+         delete it"
+    )
+}
+
+/// A Job of this name, and what its pods say. One that was not made for the owner has failed.
 pub(super) async fn job(
     client: &Client,
     namespace: &str,
     name: &str,
+    owner: &str,
 ) -> Result<Option<JobSeen>, ObserveError> {
-    let found = job_and_pods(client, namespace, name).await?;
+    let found = job_and_pods(client, namespace, name, owner).await?;
     Ok(found.map(|(job, _)| job))
 }
 
@@ -242,11 +265,20 @@ async fn job_and_pods(
     client: &Client,
     namespace: &str,
     name: &str,
+    owner: &str,
 ) -> Result<Option<(JobSeen, Vec<Pod>)>, ObserveError> {
     let jobs: Api<Job> = Api::namespaced(client.clone(), namespace);
     let Some(job) = jobs.get_opt(name).await.map_err(failed("the Job"))? else {
         return Ok(None);
     };
+    if !is_of(&job.metadata, owner) {
+        let seen = JobSeen {
+            state: JobState::Failed(foreign("Job", &job.metadata)),
+            report: None,
+            stuck: None,
+        };
+        return Ok(Some((seen, Vec::new())));
+    }
     let pods = pods_of(client, &job).await?;
     Ok(Some((job_seen(&job, &pods, Timestamp::now()), pods)))
 }
@@ -294,8 +326,11 @@ fn served(pod: &Pod) -> Option<Peer> {
     })
 }
 
-/// The Deployment that keeps an archive, and what its pod says.
-async fn keeper(context: &Context, backup: &Backup) -> Result<Option<KeeperSeen>, ObserveError> {
+/// The Deployment that keeps an archive, and what its pod says; why it is of no use when it is another's.
+async fn keeper(
+    context: &Context,
+    backup: &Backup,
+) -> Result<Option<Result<KeeperSeen, String>>, ObserveError> {
     let client = &context.frame.client;
     let namespace = backup.namespace().unwrap_or_default();
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), &namespace);
@@ -305,8 +340,11 @@ async fn keeper(context: &Context, backup: &Backup) -> Result<Option<KeeperSeen>
     let Some(deployment) = found.map_err(failed("the Deployment"))? else {
         return Ok(None);
     };
-    let pods: Api<Pod> = Api::namespaced(client.clone(), &namespace);
     let uid = backup.uid().unwrap_or_default();
+    if !is_of(&deployment.metadata, &uid) {
+        return Ok(Some(Err(foreign("Deployment", &deployment.metadata))));
+    }
+    let pods: Api<Pod> = Api::namespaced(client.clone(), &namespace);
     let params = ListParams::default().labels(&format!("{ARCHIVE_OF},{BACKUP_UID}={uid}"));
     let pods = pods
         .list(&params)
@@ -321,7 +359,7 @@ async fn keeper(context: &Context, backup: &Backup) -> Result<Option<KeeperSeen>
         }
     }
     let noted = |key: &str| deployment.annotations().get(key);
-    Ok(Some(KeeperSeen {
+    Ok(Some(Ok(KeeperSeen {
         made_of: noted(MADE_OF).cloned().unwrap_or_default(),
         members: noted(MEMBERS).map_or_else(Vec::new, |all| {
             all.split_whitespace().map(str::to_owned).collect()
@@ -332,7 +370,7 @@ async fn keeper(context: &Context, backup: &Backup) -> Result<Option<KeeperSeen>
             .iter()
             .find_map(|pod| fallen(pod).or_else(|| stuck(pod, Timestamp::now()))),
         report: report.map(bounded),
-    }))
+    })))
 }
 
 /// Pure: whatever answered there, its texts fit into a status.

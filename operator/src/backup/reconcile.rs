@@ -14,10 +14,11 @@ use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
-use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::runtime::controller::{Action, Config};
 use kube::runtime::events::EventType;
 use kube::runtime::watcher;
+use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::context::Context;
@@ -25,7 +26,7 @@ use super::credential;
 use super::decision::{Act, Decision, FINALIZER, Settings};
 use super::job::{self, Frame, Save};
 use super::keeper::{self, Keep};
-use super::observe::{ObserveError, observe};
+use super::observe::{ObserveError, is_of, observe};
 use super::{continuous, plan, proven};
 use crate::client::message;
 use crate::controller::{
@@ -273,24 +274,35 @@ async fn erase(
 async fn cancel(context: &Context, backup: &Backup) -> Result<(), Error> {
     let client = &context.frame.client;
     let namespace = backup.namespace().unwrap_or_default();
-    // Foreground: it is gone when its pods are, so that nothing writes any more when the data is deleted.
-    let gently = DeleteParams::foreground();
-    let gone = if backup.spec.backup_method == ARCHIVE {
+    let stopped = if backup.spec.backup_method == ARCHIVE {
         let deployments: Api<Deployment> = Api::namespaced(client.clone(), &namespace);
-        let deleted = deployments
-            .delete(&plan::keeper_name(backup), &gently)
-            .await;
-        deleted.map(drop)
+        stop(&deployments, &plan::keeper_name(backup), backup).await
     } else {
         let jobs: Api<Job> = Api::namespaced(client.clone(), &namespace);
-        jobs.delete(&plan::job_name(backup), &gently)
-            .await
-            .map(drop)
+        stop(&jobs, &plan::job_name(backup), backup).await
     };
-    match gone {
-        Ok(()) => Ok(()),
-        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
-        Err(error) => Err(failed("delete what makes the backup")(error)),
+    stopped.map_err(failed("delete what makes the backup"))
+}
+
+/// Deletes what makes a backup, and nothing else that has its name.
+async fn stop<K>(api: &Api<K>, name: &str, backup: &Backup) -> kube::Result<()>
+where
+    K: Clone + std::fmt::Debug + DeserializeOwned,
+{
+    let own = backup.uid().unwrap_or_default();
+    let found = api.get_metadata_opt(name).await?;
+    let Some(found) = found.filter(|found| is_of(&found.metadata, &own)) else {
+        return Ok(());
+    };
+    // Foreground: it is gone when its pods are, so that nothing writes any more when the data is deleted.
+    let gently = DeleteParams::foreground().preconditions(Preconditions {
+        uid: found.metadata.uid,
+        resource_version: None,
+    });
+    match api.delete(name, &gently).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
+        Err(error) => Err(error),
     }
 }
 

@@ -351,6 +351,36 @@ async fn without_a_fit_member_only_the_status_is_written() {
     assert_eq!(written[0].1["status"]["phase"], "New");
 }
 
+#[tokio::test]
+async fn what_has_the_name_of_its_own_and_is_not_is_neither_believed_nor_deleted() {
+    for (method, path) in [("datafile", "/jobs/"), ("archive", "/deployments/")] {
+        for owner in ["12345678-aaaa", "another"] {
+            let (frame, asked) = server(move |line| {
+                if line.contains(path) {
+                    return (
+                        200,
+                        json!({ "metadata": { "name": "x", "namespace": "demo", "uid": "xu", "ownerReferences": [
+                            { "apiVersion": "v1", "kind": "Backup", "name": "b", "uid": owner, "controller": true }] } }),
+                    );
+                }
+                answers(line)
+            });
+            let mut leaving = held();
+            leaving.spec.backup_method = method.into();
+            leaving.metadata.deletion_timestamp = Some(at(50));
+            let round = reconcile::round(&leaving, &context(frame)).await;
+            round.expect("a round");
+            let asked = asked.lock().expect("no panic");
+            let mut deleted = asked.iter().filter(|(line, _)| line.starts_with("DELETE"));
+            let gone = deleted
+                .next()
+                .map(|(_, body)| &body["preconditions"]["uid"]);
+            let own = (owner != "another").then(|| json!("xu"));
+            assert_eq!(gone, own.as_ref(), "{method} of {owner}: {asked:?}");
+        }
+    }
+}
+
 #[test]
 fn one_without_its_credential_holds_the_others_back_for_an_hour_at_most() {
     let labelled = Some([(labels::INSTANCE.to_owned(), "etcd-cluster".to_owned())].into());
