@@ -311,6 +311,9 @@ impl Repository {
         let mut names = Vec::new();
         while let Some(meta) = all.next().await {
             let meta = meta.map_err(|source| failed("list", folder.path(), source))?;
+            if !is_right_in(folder, &meta.location) {
+                continue;
+            }
             if names.len() == self.names {
                 let why = format!(
                     "{} holds more than {} objects: make another Backup for the archive, with a retentionPeriod",
@@ -414,7 +417,18 @@ impl Repository {
         Ok(manifests)
     }
 
-    /// Objects of a folder whose names are wanted, 1000 at most.
+    /// Names of the objects right in a folder, which are few.
+    ///
+    /// # Errors
+    /// When they cannot be listed.
+    pub async fn right_in(&self, folder: &Path) -> Result<Vec<String>, Error> {
+        let listed = self.store.list_with_delimiter(Some(folder)).await;
+        let listed = listed.map_err(|source| failed("list", folder, source))?;
+        let names = listed.objects.iter().filter_map(|m| m.location.filename());
+        Ok(names.map(str::to_owned).collect())
+    }
+
+    /// Objects right in a folder whose names are wanted, 1000 at most.
     ///
     /// # Errors
     /// When they cannot be listed.
@@ -426,7 +440,8 @@ impl Repository {
         let all = self.store.list(Some(folder.path()));
         let all = all.try_filter(|meta| {
             let name = meta.location.filename();
-            std::future::ready(name.is_some_and(&wanted))
+            let own = is_right_in(folder, &meta.location);
+            std::future::ready(own && name.is_some_and(&wanted))
         });
         let all: Vec<_> = all
             .take(OBJECTS)
@@ -537,6 +552,12 @@ impl Upload {
     pub async fn abort(self) {
         let _left = self.parts.abort().await;
     }
+}
+
+/// A list has what lies in folders below, too: another backup's, where an earlier operator let it begin there.
+fn is_right_in(folder: &Folder, object: &Path) -> bool {
+    let mut below = object.prefix_match(folder.path()).into_iter().flatten();
+    below.next().is_some() && below.next().is_none()
 }
 
 fn failed(what: &'static str, object: &Path, source: Answer) -> Error {

@@ -6,6 +6,7 @@
 mod bench;
 
 use bench::archives::{archive, archive_with, fill, fill_by, fill_with, new_tail, place};
+use etcd_backup::apart::apart;
 use etcd_backup::archive::name::Object;
 use etcd_backup::archive::owner::{Owner, keep_former};
 use etcd_backup::archive::segment::Segment;
@@ -43,6 +44,39 @@ async fn an_archive_and_a_full_backup_of_one_name_are_deleted_each_by_itself() {
     let mut left = repository.list(&place, |_| true).await.unwrap();
     left.sort();
     assert_eq!(left, others);
+}
+
+#[tokio::test]
+async fn what_lies_in_the_folder_of_another_backup_is_refused_and_stays_when_that_is_deleted() {
+    let folder = tempfile::tempdir().unwrap();
+    let repository = Repository::folder(folder.path()).unwrap();
+    let outer = archive(&repository);
+    let inside = |path: &str| Folder::read(&format!("{}/{path}", place().path())).unwrap();
+    let within = inside("demo/shop-u/etcd/archive");
+    // Others use the repository, too.
+    let foreign = Folder::read("pre").unwrap().manifest();
+    repository.create(&foreign, b"{}".to_vec()).await.unwrap();
+    for folder in [&place(), &within] {
+        apart(&repository, folder).await.unwrap();
+    }
+    fill(&outer, 3).await;
+    for folder in [&within, &inside("b")] {
+        let error = apart(&repository, folder).await.unwrap_err().to_string();
+        let told = error.contains(&format!("lies in {}", place().path()));
+        assert!(told && error.contains("pathPrefix"), "{error}");
+    }
+    apart(&repository, &place()).await.unwrap();
+    // An earlier operator let it begin there.
+    let inner = Archive::new(repository.clone(), within.clone(), None);
+    fill(&inner, 5).await;
+    inner.mark("inner").await.unwrap();
+    assert_eq!(outer.inventory().await.unwrap().chain.len(), 3);
+    outer.mark("uid").await.unwrap();
+    remove(&repository, &place(), "uid", What::Archive)
+        .await
+        .unwrap();
+    assert_eq!(names(&repository).await, Vec::<String>::new());
+    assert_eq!(inner.inventory().await.unwrap().chain.len(), 5);
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use object_store::path::Path;
 use super::history::Last;
 use super::name::{Object, cover, is_mark, mark_name};
 use super::segment::{BODY, Gap, Link, Segment};
+use crate::apart::apart;
 use crate::error::Error;
 use crate::path::Folder;
 use crate::repository::Repository;
@@ -92,6 +93,14 @@ impl Archive {
     #[must_use]
     pub fn path(&self, object: &Object) -> Path {
         self.folder.path().clone().join(object.name())
+    }
+
+    /// Refuses a place in the folder of another backup.
+    ///
+    /// # Errors
+    /// When it lies in one.
+    pub async fn apart(&self) -> Result<(), Error> {
+        apart(&self.repository, &self.folder).await
     }
 
     /// Whether the repository refuses a second writer.

@@ -216,8 +216,12 @@ impl<'a> Writer<'a> {
         standing: &'a Sender<Standing>,
         cluster: &str,
     ) -> Result<Self, Error> {
-        archive.fences(&settings.writer).await?;
         let inventory = archive.inventory().await?;
+        // One that has begun goes on where it is.
+        if inventory.chain.is_empty() {
+            archive.apart().await?;
+        }
+        archive.fences(&settings.writer).await?;
         let tail = archive.tail(&inventory).await?;
         let begins = match inventory.chain.front() {
             Some((object, _)) => archive.read(object).await?.into_iter().next(),
