@@ -394,27 +394,39 @@ impl Repository {
             .map_err(|source| Error::Manifest { object, source })
     }
 
-    /// Manifests of the backups in the folders beside one; one that cannot be read by this program is none.
+    /// When an object was stored, by the repository's clock, in milliseconds since 1970; `None` when there is none.
+    ///
+    /// # Errors
+    /// When the repository does not answer.
+    pub async fn dated(&self, object: &Path) -> Result<Option<i64>, Error> {
+        match self.store.head(object).await {
+            Ok(meta) => Ok(Some(meta.last_modified.timestamp_millis())),
+            Err(Answer::NotFound { .. }) => Ok(None),
+            Err(source) => Err(failed("read", object, source)),
+        }
+    }
+
+    /// The backups in the folders beside one; one whose manifest cannot be read by this program is none.
     ///
     /// # Errors
     /// When the repository does not answer: there may be more.
-    pub async fn beside(&self, folder: &Folder) -> Result<Vec<Manifest>, Error> {
+    pub async fn beside(&self, folder: &Folder) -> Result<Vec<(Folder, Manifest)>, Error> {
         let path = folder.path().to_string();
         let parent = path.rsplit_once('/').map(|(parent, _)| Path::from(parent));
         let listed = self.store.list_with_delimiter(parent.as_ref()).await;
         let listed = listed.map_err(|source| failed("list", folder.path(), source))?;
-        let mut manifests = Vec::new();
+        let mut backups = Vec::new();
         for prefix in listed.common_prefixes.iter().take(FOLDERS) {
             let Ok(other) = Folder::read(prefix.as_ref()) else {
                 continue;
             };
             match self.manifest(&other).await {
-                Ok(manifest) => manifests.extend(manifest),
+                Ok(manifest) => backups.extend(manifest.map(|manifest| (other, manifest))),
                 Err(Error::Manifest { .. }) => {}
                 Err(error) => return Err(error),
             }
         }
-        Ok(manifests)
+        Ok(backups)
     }
 
     /// Names of the objects right in a folder, which are few.

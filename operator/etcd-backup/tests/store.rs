@@ -405,9 +405,15 @@ async fn back_up(repository: &Repository, name: &str, change: Value) {
     for (field, value) in change.as_object().unwrap() {
         manifest[field] = value.clone();
     }
-    let place = Folder::read(&format!("pre/demo/shop-u/etcd/{name}")).unwrap();
+    let place = beside(name);
     let bytes = manifest.to_string().into_bytes();
     repository.create(&place.manifest(), bytes).await.unwrap();
+    let snapshot = place.snapshot("a");
+    repository.create(&snapshot, vec![0; 7]).await.unwrap();
+}
+
+fn beside(name: &str) -> Folder {
+    Folder::read(&format!("pre/demo/shop-u/etcd/{name}")).unwrap()
 }
 
 #[tokio::test]
@@ -430,14 +436,18 @@ async fn what_the_newest_full_backup_needs_is_never_deleted() {
         ),
         ("another", json!({ "revision": 9000, "clusterId": "d" })),
         ("later", json!({ "revision": 9000, "formatVersion": 9 })),
+        ("lost", json!({ "revision": 9000 })),
+        ("cut", json!({ "revision": 9000, "bytes": 8 })),
     ] {
         back_up(&repository, name, change).await;
     }
+    let lost = beside("lost").snapshot("a");
+    repository.delete(&lost).await.unwrap();
     let base = archive.base("c").await.unwrap();
     assert_eq!(
         base,
         Some(second),
-        "the only one that is verified, and of this cluster"
+        "the only one that is verified, whole, and of this cluster"
     );
     assert!(Archive::is_prunable(&inventory, i64::MAX));
     let none = archive.prune(&mut inventory, i64::MAX, second - 1).await;

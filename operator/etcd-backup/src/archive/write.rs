@@ -256,6 +256,7 @@ impl<'a> Writer<'a> {
             inventory,
             cluster_id: collector.cluster_id().to_owned(),
             keep: settings.keep,
+            clock: now,
             standing: standing.clone(),
         });
         Ok(Writer {
