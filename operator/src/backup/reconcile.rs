@@ -27,7 +27,7 @@ use super::job::{self, Frame, Save};
 use super::keeper::{self, Keep};
 use super::observe::{ObserveError, observe};
 use super::{continuous, plan, proven};
-use crate::client::message;
+use crate::client::{message, server_time};
 use crate::controller::{
     ApplyError, Blame, Driver, Late, Unread, apply_if_different, delete, finalize, heads, key,
     ours, release, touched, write_status,
@@ -124,11 +124,7 @@ pub(super) async fn round(backup: &Backup, context: &Context) -> Result<Action, 
             figures.gone(&key(backup));
             return Ok(Action::await_change());
         }
-        Act::Expire => {
-            tracing::info!(backup = key(backup), "the backup has expired");
-            delete(client, backup).await?;
-            return Ok(Action::await_change());
-        }
+        Act::Expire => return expire(context, backup, &status).await,
         Act::Begin(parts) => {
             return Box::pin(begin(context, backup, status, &parts.0, &parts.1)).await;
         }
@@ -141,6 +137,30 @@ pub(super) async fn round(backup: &Backup, context: &Context) -> Result<Action, 
     }
     record(context, backup, status).await?;
     Ok(Action::requeue(again))
+}
+
+/// Deletes one whose time is over by the API server's clock, too: by one of a node that is months ahead all would go.
+async fn expire(
+    context: &Context,
+    backup: &Backup,
+    status: &BackupStatus,
+) -> Result<Action, Error> {
+    let client = &context.frame.client;
+    let told = server_time(client).await;
+    let told = told.map_err(failed("read the API server's time"))?;
+    let backup_key = key(backup);
+    if let Some((told, at)) = told.zip(status.expiration.as_ref())
+        && told < at.0
+    {
+        tracing::warn!(
+            backup = backup_key,
+            "it has not expired by the API server's clock, which is behind the operator's: set the clocks of the nodes"
+        );
+        return Ok(Action::requeue(BACKSTOP));
+    }
+    tracing::info!(backup = backup_key, "the backup has expired");
+    delete(client, backup).await?;
+    Ok(Action::await_change())
 }
 
 /// Labels, credential and claim of what is to be made, and what is to be made on record before it is: a crash between

@@ -351,6 +351,27 @@ async fn without_a_fit_member_only_the_status_is_written() {
     assert_eq!(written[0].1["status"]["phase"], "New");
 }
 
+#[tokio::test]
+async fn one_that_has_expired_by_the_operators_clock_alone_stays() {
+    let deleted = |date: Option<&'static str>| async move {
+        let (frame, asked) = server(move |line| match line.starts_with("GET /version") {
+            true => (200, json!({ "date": date })),
+            false => answers(line),
+        });
+        let mut old = held();
+        old.spec.retention_period = Some("7d".into());
+        let status = json!({ "phase": "Completed", "verified": true, "completionTimestamp": "2020-01-01T00:00:00Z" });
+        old.status = serde_json::from_value(status).expect("a status");
+        let round = reconcile::round(&old, &context(frame)).await;
+        round.expect("a round");
+        let asked = asked.lock().expect("no panic");
+        asked.iter().any(|(line, _)| line.starts_with("DELETE"))
+    };
+    assert!(!deleted(Some("Tue, 07 Jan 2020 00:00:00 GMT")).await);
+    assert!(deleted(Some("Thu, 09 Jan 2020 00:00:00 GMT")).await);
+    assert!(deleted(None).await, "no more is known");
+}
+
 #[test]
 fn one_without_its_credential_holds_the_others_back_for_an_hour_at_most() {
     let labelled = Some([(labels::INSTANCE.to_owned(), "etcd-cluster".to_owned())].into());
