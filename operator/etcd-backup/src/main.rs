@@ -13,6 +13,7 @@ use etcd_backup::archive::standing::Standing;
 use etcd_backup::archive::store::Archive;
 use etcd_backup::archive::write::{Write, write};
 use etcd_backup::error::Error;
+use etcd_backup::lost::lost;
 use etcd_backup::manifest::Source;
 use etcd_backup::member::Member;
 use etcd_backup::pace::Pace;
@@ -145,6 +146,9 @@ struct SaveArgs {
     /// Port that tells how far it is.
     #[arg(long, default_value_t = ARCHIVE_PORT)]
     port: u16,
+    /// Name of an earlier backup beside this one, which is looked for; may be repeated.
+    #[arg(long)]
+    earlier: Vec<String>,
     #[command(flatten)]
     programs: ProgramArgs,
 }
@@ -296,12 +300,14 @@ async fn run(command: Command) -> Result<BackupReport, Error> {
         Command::Save(args) => {
             let (repository, folder) = open(&args.place)?;
             let member = Member::connect_by(&args.member, args.tls.as_deref()).await?;
-            let (port, wanted) = (args.port, args.into_save(folder)?);
+            let (port, earlier) = (args.port, args.earlier.clone());
+            let wanted = args.into_save(folder)?;
             let manifest = tokio::select! {
                 made = Box::pin(save(&repository, &member, &wanted)) => made?,
                 never = tell(port, wanted.progress.clone()) => match never {},
             };
-            Ok(report(&manifest))
+            let lost = lost(&repository, &wanted.folder, &earlier).await;
+            Ok(report(&manifest).without(lost))
         }
         Command::Delete {
             place,

@@ -217,7 +217,7 @@ impl<'a> Writer<'a> {
         cluster: &str,
     ) -> Result<Self, Error> {
         let inventory = archive.inventory().await?;
-        // One that has begun goes on where it is.
+        // One that has begun continues where it is.
         if inventory.chain.is_empty() {
             archive.apart().await?;
         }
