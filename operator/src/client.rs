@@ -48,7 +48,7 @@ pub(crate) fn message(error: &kube::Error) -> String {
 /// # Errors
 /// When it does not answer.
 pub(crate) async fn server_time(client: &Client) -> kube::Result<Option<Timestamp>> {
-    let request = Request::get("/version").body(Body::from(Vec::new()));
+    let request = Request::get("/version").body(Body::from(Vec::<u8>::new()));
     let answer = client
         .send(request.map_err(kube::Error::HttpError)?)
         .await?;

@@ -78,9 +78,9 @@ pub(super) fn earlier(place: (&str, &str), others: &[Backup]) -> Vec<String> {
     let mut known: Vec<_> = here
         .filter_map(|other| Some((proven(other)?, other.name_any())))
         .collect();
-    known.sort_by(|one, other| other.cmp(one));
-    known.truncate(LOOKED);
-    known.into_iter().map(|(_, name)| name).collect()
+    known.sort();
+    let newest = known.into_iter().rev().take(LOOKED);
+    newest.map(|(_, name)| name).collect()
 }
 
 /// Of these, those whose data the Job of a backup that is `Completed` now has not found.
