@@ -30,6 +30,7 @@ use etcd_backup::utility::{NewMember, Ports, Programs};
 use etcd_backup::verify::Bench;
 use kbagent_protocol::{ARCHIVE_PORT, BackupReport};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch::Receiver;
 use tokio::time::timeout;
 
 /// Of a private etcd, on loopback: they are the pod's alone.
@@ -186,6 +187,9 @@ struct ArchiveArgs {
     /// What is older than so many seconds is deleted.
     #[arg(long)]
     keep: Option<u64>,
+    /// Who asks where it stands tells the newest full backup that counts: before that nothing is deleted.
+    #[arg(long)]
+    told: bool,
     /// File with the pass phrase that it is encrypted with.
     #[arg(long)]
     pass_phrase: Option<PathBuf>,
@@ -327,12 +331,13 @@ async fn run(command: Command) -> Result<BackupReport, Error> {
         Command::Archive(args) => {
             let (repository, folder) = open(&args.place)?;
             let (sender, standing) = tokio::sync::watch::channel(Standing::default());
+            let (tells, told) = tokio::sync::watch::channel(None);
             let keys = keys(args.pass_phrase.as_deref())?;
             let (archive, port) = (Archive::new(repository, folder, keys), args.port);
-            let settings = args.into_write();
+            let settings = args.into_write(told);
             let ended = tokio::select! {
                 ended = Box::pin(write(&archive, &settings, &sender)) => ended?,
-                ended = serve(port, standing) => ended?,
+                ended = serve(port, standing, tells) => ended?,
             };
             match ended {}
         }
@@ -423,7 +428,7 @@ impl SaveArgs {
 }
 
 impl ArchiveArgs {
-    fn into_write(self) -> Write {
+    fn into_write(self, told: Receiver<Option<i64>>) -> Write {
         Write {
             members: self.member,
             tls: self.tls,
@@ -431,6 +436,7 @@ impl ArchiveArgs {
             writer: self.attempt,
             backup_uid: self.backup_uid,
             keep: self.keep.map(Duration::from_secs),
+            told: self.told.then_some(told),
         }
     }
 }

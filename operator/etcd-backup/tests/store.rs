@@ -426,7 +426,7 @@ async fn what_the_newest_full_backup_needs_is_never_deleted() {
     for _ in 0..9 {
         archive.merge(&mut inventory).await.unwrap();
     }
-    assert_eq!(archive.base("c").await.unwrap(), None);
+    assert_eq!(archive.base("c", i64::MAX).await.unwrap(), None);
     let second = 1 + MERGED as i64;
     for (name, change) in [
         ("old", json!({ "revision": second })),
@@ -443,12 +443,20 @@ async fn what_the_newest_full_backup_needs_is_never_deleted() {
     }
     let lost = beside("lost").snapshot("a");
     repository.delete(&lost).await.unwrap();
-    let base = archive.base("c").await.unwrap();
+    let base = archive.base("c", i64::MAX).await.unwrap();
     assert_eq!(
         base,
         Some(second),
         "the only one that is verified, whole, and of this cluster"
     );
+    back_up(&repository, "newer", json!({ "revision": second + 1 })).await;
+    for (most, found) in [
+        (i64::MAX, Some(second + 1)),
+        (second, Some(second)),
+        (second - 1, None),
+    ] {
+        assert_eq!(archive.base("c", most).await.unwrap(), found, "{most}");
+    }
     assert!(Archive::is_prunable(&inventory, i64::MAX));
     let none = archive.prune(&mut inventory, i64::MAX, second - 1).await;
     assert_eq!(none.unwrap(), None, "its changes are in the first object");

@@ -21,7 +21,7 @@ use super::job::{BACKUP_UID, WORK};
 use super::keeper::{AFTER, ARCHIVE_OF, MADE_OF, MEMBERS};
 use super::observed::{ClusterSeen, JobSeen, JobState, KeeperSeen, MemberSeen, Seen};
 use super::stuck::stuck;
-use super::{credential, place, plan};
+use super::{credential, place, plan, proven};
 use crate::agent::Peer;
 use crate::client::message;
 use crate::controller::list;
@@ -78,8 +78,13 @@ pub(super) async fn observe(
         }
         seen.job = Some(job);
     }
+    if plan::depends_on_others(backup, now) {
+        let others = context.others.of(client, &namespace).await;
+        seen.others = others.map_err(failed("the Backups"))?;
+    }
     if backup.spec.backup_method == ARCHIVE {
-        seen.keeper = keeper(context, backup).await?;
+        let base = proven::newest_base(backup, &seen.others);
+        seen.keeper = keeper(context, backup, base).await?;
         let status = backup.status.as_ref();
         if let Some((cluster, _)) = status.and_then(|status| status.cluster()) {
             let clusters: Api<Cluster> = Api::namespaced(client.clone(), &namespace);
@@ -104,10 +109,6 @@ pub(super) async fn observe(
         let name = ComponentName::existing(&format!("{cluster}-{component}"));
         seen.cluster = cluster_of(context, &namespace, &name).await?;
         seen.members = members(context, &namespace, &name).await?;
-    }
-    if plan::depends_on_others(backup, now) {
-        let others = context.others.of(client, &namespace).await;
-        seen.others = others.map_err(failed("the Backups"))?;
     }
     Ok(seen)
 }
@@ -294,8 +295,12 @@ fn served(pod: &Pod) -> Option<Peer> {
     })
 }
 
-/// The Deployment that keeps an archive, and what its pod says.
-async fn keeper(context: &Context, backup: &Backup) -> Result<Option<KeeperSeen>, ObserveError> {
+/// The Deployment that keeps an archive, and what its pod says, which is told the newest full backup.
+async fn keeper(
+    context: &Context,
+    backup: &Backup,
+    base: i64,
+) -> Result<Option<KeeperSeen>, ObserveError> {
     let client = &context.frame.client;
     let namespace = backup.namespace().unwrap_or_default();
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), &namespace);
@@ -316,7 +321,7 @@ async fn keeper(context: &Context, backup: &Backup) -> Result<Option<KeeperSeen>
     for pod in &pods.items {
         let stays = pod.metadata.deletion_timestamp.is_none();
         if let Some(writer) = served(pod).filter(|_| stays) {
-            let asked = context.frame.agents.archive(&writer).await;
+            let asked = context.frame.agents.archive(&writer, base).await;
             report = report.or(asked.ok());
         }
     }

@@ -108,6 +108,15 @@ pub(super) fn bases(place: (&str, &str), others: &[Backup]) -> Vec<(i64, Time)> 
     others.iter().filter_map(base).collect()
 }
 
+/// Revision of the newest full backup that a restore of an archive can begin with; -1 where there is none.
+pub(super) fn newest_base(archive: &Backup, others: &[Backup]) -> i64 {
+    let status = archive.status.as_ref();
+    let place = status.and_then(|status| status.place());
+    let bases = place.map_or_else(Vec::new, |place| bases(place, others));
+    let revisions = bases.into_iter().map(|(revision, _)| revision);
+    revisions.max().unwrap_or(-1)
+}
+
 fn is_at(backup: &Backup, place: (&str, &str)) -> bool {
     let status = backup.status.as_ref();
     status.and_then(|status| status.place()) == Some(place)

@@ -344,16 +344,17 @@ impl Archive {
         Ok(())
     }
 
-    /// Revision of the newest verified full backup beside the archive, of the same etcd cluster, whose snapshot is there.
+    /// Revision of the newest verified full backup beside the archive, of the same etcd cluster, whose snapshot is there;
+    /// of none above the revision `most`.
     ///
     /// # Errors
     /// When the repository does not answer.
-    pub async fn base(&self, cluster_id: &str) -> Result<Option<i64>, Error> {
+    pub async fn base(&self, cluster_id: &str, most: i64) -> Result<Option<i64>, Error> {
         let mut proven = self.repository.beside(&self.folder).await?;
         proven.retain(|(_, found)| {
             found.cluster_id == cluster_id
                 && found.verification.verified
-                && found.revision.is_some()
+                && found.revision.is_some_and(|revision| revision <= most)
         });
         proven.sort_by_key(|(_, found)| Reverse(found.revision));
         for (folder, found) in proven {

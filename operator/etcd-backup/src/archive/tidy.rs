@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::sync::watch::Sender;
+use tokio::sync::watch::{Receiver, Sender};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -37,6 +37,8 @@ pub(super) struct Shelf {
     pub(super) cluster_id: String,
     /// What is older is deleted.
     pub(super) keep: Option<Duration>,
+    /// Revision of the newest full backup that counts, where another process tells it.
+    pub(super) told: Option<Receiver<Option<i64>>>,
     /// Milliseconds since 1970.
     pub(super) clock: fn() -> i64,
     /// Is told when the archive begins later.
@@ -45,7 +47,7 @@ pub(super) struct Shelf {
 
 /// What the repository says.
 #[derive(Clone, Copy)]
-struct Told {
+struct Said {
     at: Instant,
     /// Revision of the newest full backup. Without one nothing is deleted: what is there may yet be all there is.
     base: i64,
@@ -76,14 +78,14 @@ impl Tidy {
 
 impl Shelf {
     async fn work(mut self, mut stored: UnboundedReceiver<(Object, u64)>) {
-        let mut told = None;
+        let mut said = None;
         while let Some(segment) = stored.recv().await {
             self.inventory.chain.push_back(segment);
             while let Ok(segment) = stored.try_recv() {
                 self.inventory.chain.push_back(segment);
             }
             // Only space is at stake: it is tried again after the next segment.
-            if let Err(error) = self.tidy(&mut told).await {
+            if let Err(error) = self.tidy(&mut said).await {
                 eprintln!("old segments are not merged or deleted yet: {error}");
             }
             self.tell();
@@ -102,7 +104,7 @@ impl Shelf {
         });
     }
 
-    async fn tidy(&mut self, told: &mut Option<Told>) -> Result<(), Error> {
+    async fn tidy(&mut self, said: &mut Option<Said>) -> Result<(), Error> {
         self.archive.merge(&mut self.inventory).await?;
         let Some(keep) = self.keep else {
             return Ok(());
@@ -112,31 +114,37 @@ impl Shelf {
         if !Archive::is_prunable(&self.inventory, before) {
             return Ok(());
         }
-        let Told { base, ahead, .. } = self.told(told).await?;
-        let before = before.saturating_sub(ahead);
+        let Said { base, ahead, .. } = self.said(said).await?;
+        let (before, base) = (before.saturating_sub(ahead), base.min(self.most()));
         let pruned = self.archive.prune(&mut self.inventory, before, base);
         pruned.await.map(|_begins| ())
     }
 
-    async fn told(&self, known: &mut Option<Told>) -> Result<Told, Error> {
-        if let Some(told) = *known
-            && told.at.elapsed() < BELIEVED
+    /// No full backup above this revision counts: it may be of a Backup that is gone, or has failed.
+    fn most(&self) -> i64 {
+        let told = self.told.as_ref().map(|told| *told.borrow());
+        told.map_or(i64::MAX, |told| told.unwrap_or(i64::MIN))
+    }
+
+    async fn said(&self, known: &mut Option<Said>) -> Result<Said, Error> {
+        if let Some(said) = *known
+            && said.at.elapsed() < BELIEVED
         {
-            return Ok(told);
+            return Ok(said);
         }
-        let base = self.archive.base(&self.cluster_id).await?;
+        let base = self.archive.base(&self.cluster_id, self.most()).await?;
         // It has just been stored.
         let dated = self.archive.dated(&self.inventory).await?;
         let ahead = dated.map_or(i64::MAX, |dated| {
             (self.clock)().saturating_sub(dated).max(0)
         });
-        let told = Told {
+        let said = Said {
             at: Instant::now(),
             base: base.unwrap_or(i64::MIN),
             ahead,
         };
-        *known = Some(told);
-        Ok(told)
+        *known = Some(said);
+        Ok(said)
     }
 }
 
@@ -158,12 +166,15 @@ mod tests {
 
     const HOUR: i64 = 3_600_000;
 
-    /// An archive of some segments, all of which have come at a time, beside a full backup of all they have.
+    /// Revision of the full backup: all of the first merged object's changes are in it.
+    const FULL: i64 = 1 + MERGED as i64;
+
+    /// An archive of some segments, all of which have come at a time, beside a full backup.
     async fn shelf(store: Arc<dyn ObjectStore>, at: i64, clock: fn() -> i64) -> Shelf {
         let repository = Repository::over(store);
         let full = Folder::read("demo/shop-u/etcd/full").expect("a path");
         let mut made = manifest();
-        made.revision = Some(i64::MAX);
+        made.revision = Some(FULL);
         let snapshot = full.path().clone().join(made.object.as_str());
         for (object, content) in [
             (snapshot, vec![0; 7]),
@@ -199,6 +210,7 @@ mod tests {
             inventory,
             cluster_id,
             keep: Some(Duration::from_secs(3600)),
+            told: None,
             clock,
             standing: Sender::new(Standing::default()),
         }
@@ -206,9 +218,9 @@ mod tests {
 
     /// Number of the first segment that is left.
     async fn first(mut shelf: Shelf) -> u64 {
-        let mut told = None;
+        let mut said = None;
         for _ in 0..3 {
-            shelf.tidy(&mut told).await.expect("it is tidied");
+            shelf.tidy(&mut said).await.expect("it is tidied");
         }
         shelf.inventory.chain[0].0.first
     }
@@ -223,6 +235,21 @@ mod tests {
         }
         let old = first(shelf(store(), now() - 2 * HOUR, now).await).await;
         assert_eq!(old, MERGED as u64);
+    }
+
+    #[tokio::test]
+    async fn a_full_backup_that_the_operator_does_not_count_makes_nothing_superfluous() {
+        for (told, left) in [
+            (None, 0),
+            (Some(-1), 0),
+            (Some(FULL - 1), 0),
+            (Some(FULL), MERGED as u64),
+        ] {
+            let mut shelf = shelf(Arc::new(InMemory::new()), now() - 2 * HOUR, now).await;
+            let (_tells, receiver) = tokio::sync::watch::channel(told);
+            shelf.told = Some(receiver);
+            assert_eq!(first(shelf).await, left, "{told:?}");
+        }
     }
 
     #[tokio::test]

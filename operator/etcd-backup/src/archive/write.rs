@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::{BoxFuture, Fuse, FusedFuture};
-use tokio::sync::watch::Sender;
+use tokio::sync::watch::{Receiver, Sender};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::ask::{Asked, Asks};
@@ -50,6 +50,8 @@ pub struct Write {
     pub backup_uid: String,
     /// What is older is deleted.
     pub keep: Option<Duration>,
+    /// Revision of the newest full backup that counts, where another process tells it: nothing above it is deleted.
+    pub told: Option<Receiver<Option<i64>>>,
 }
 
 /// Why a watch is begun again, or never.
@@ -256,6 +258,7 @@ impl<'a> Writer<'a> {
             inventory,
             cluster_id: collector.cluster_id().to_owned(),
             keep: settings.keep,
+            told: settings.told.clone(),
             clock: now,
             standing: standing.clone(),
         });
