@@ -21,7 +21,7 @@ use super::job::{BACKUP_UID, WORK};
 use super::keeper::{AFTER, ARCHIVE_OF, MADE_OF, MEMBERS};
 use super::observed::{ClusterSeen, JobSeen, JobState, KeeperSeen, MemberSeen, Seen};
 use super::stuck::stuck;
-use super::{credential, place, plan};
+use super::{credential, place, plan, proven};
 use crate::agent::Peer;
 use crate::client::message;
 use crate::controller::list;
@@ -80,8 +80,13 @@ pub(super) async fn observe(
         }
         seen.job = Some(job);
     }
+    if plan::depends_on_others(backup, now) {
+        let others = context.others.of(client, &namespace).await;
+        seen.others = others.map_err(failed("the Backups"))?;
+    }
     if backup.spec.backup_method == ARCHIVE {
-        match keeper(context, backup).await? {
+        let base = proven::newest_base(backup, &seen.others);
+        match keeper(context, backup, base).await? {
             Some(Ok(keeper)) => seen.keeper = Some(keeper),
             Some(Err(why)) => seen.foreign = Some(why),
             None => {}
@@ -110,10 +115,6 @@ pub(super) async fn observe(
         let name = ComponentName::existing(&format!("{cluster}-{component}"));
         seen.cluster = cluster_of(context, &namespace, &name).await?;
         seen.members = members(context, &namespace, &name).await?;
-    }
-    if plan::depends_on_others(backup, now) {
-        let others = context.others.of(client, &namespace).await;
-        seen.others = others.map_err(failed("the Backups"))?;
     }
     Ok(seen)
 }
@@ -326,10 +327,12 @@ fn served(pod: &Pod) -> Option<Peer> {
     })
 }
 
-/// The Deployment that keeps an archive, and what its pod says; why it is of no use when it is another's.
+/// The Deployment that keeps an archive, and what its pod says, which is told the newest full backup; why it is of no
+/// use when it is another's.
 async fn keeper(
     context: &Context,
     backup: &Backup,
+    base: i64,
 ) -> Result<Option<Result<KeeperSeen, String>>, ObserveError> {
     let client = &context.frame.client;
     let namespace = backup.namespace().unwrap_or_default();
@@ -354,7 +357,7 @@ async fn keeper(
     for pod in &pods.items {
         let stays = pod.metadata.deletion_timestamp.is_none();
         if let Some(writer) = served(pod).filter(|_| stays) {
-            let asked = context.frame.agents.archive(&writer).await;
+            let asked = context.frame.agents.archive(&writer, base).await;
             report = report.or(asked.ok());
         }
     }

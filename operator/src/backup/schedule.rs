@@ -231,13 +231,11 @@ fn surplus(schedule: &BackupSchedule, policy: &SchedulePolicy, made: &[Backup]) 
     surplus.map(|(_, backup)| backup.name_any()).collect()
 }
 
-/// What a Backup is of: the folders of its Cluster, which has the UID in it, and of its component. `None` for one that
-/// has failed before it had any.
-fn source(backup: &Backup) -> Option<(&str, &str)> {
+/// What a Backup is of: name and UID of its Cluster, and its component. `None` for one that has failed before it had a
+/// path.
+fn source(backup: &Backup) -> Option<(Option<(&str, &str)>, &str)> {
     let path = backup.status.as_ref()?.path.as_deref()?;
-    let mut folders = path.rsplit('/').skip(1);
-    let component = folders.next()?;
-    Some((folders.next()?, component))
+    Some((proven::whose(backup), path.rsplit('/').nth(1)?))
 }
 
 /// The Backups that a schedule has made, each with the time that it was due at: digits that sort as times do.
@@ -371,17 +369,18 @@ mod tests {
     fn newer_backups_of_another_cluster_replace_none() {
         let mut schedule = schedule(None, true);
         schedule.spec.schedules[0].retention_count = Some(1);
-        let of = |day: u32, folder: &str| {
+        let of = |day: u32, cluster: u32| {
             let mut backup = made_by(&schedule, day, "Completed");
-            let path = format!("all/demo/{folder}/etcd/{}", backup.name_any());
+            let uid = format!("00000000-0000-0000-0000-{cluster:012}");
+            let path = format!("all/demo/db-{uid}/etcd/{}", backup.name_any());
             backup.status.get_or_insert_default().path = Some(path);
             backup
         };
-        let mut made = vec![of(1, "db-u1"), of(2, "db-u1"), of(3, "db-u2")];
+        let mut made = vec![of(1, 1), of(2, 1), of(3, 2)];
         let surplus =
             |made: &[Backup]| decide(&schedule, made, &at("2026-01-09T19:00:00Z")).surplus;
         assert_eq!(surplus(&made), [made[0].name_any()]);
-        made.push(of(4, "db-u2"));
+        made.push(of(4, 2));
         assert_eq!(surplus(&made), [made[0].name_any(), made[2].name_any()]);
         // One that failed before it had a place is of none of them.
         made.push(made_by(&schedule, 3, "Failed"));
