@@ -5,10 +5,13 @@
 
 use std::time::Duration;
 
+use hyper::header::DATE;
 use hyper::{Request, Response};
 use hyper_timeout::TimeoutConnector;
 use hyper_util::client::legacy;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::jiff::fmt::rfc2822::DateTimeParser;
 use kube::client::Body;
 use kube::client::ConfigExt;
 use kube::client::retry::{InvalidBackoff, RetryPolicy};
@@ -38,6 +41,20 @@ pub(crate) fn message(error: &kube::Error) -> String {
         kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
         other => other.to_string(),
     }
+}
+
+/// The API server's time, as the header of an answer says; `None` where it has none.
+///
+/// # Errors
+/// When it does not answer.
+pub(crate) async fn server_time(client: &Client) -> kube::Result<Option<Timestamp>> {
+    let request = Request::get("/version").body(Body::from(Vec::<u8>::new()));
+    let answer = client
+        .send(request.map_err(kube::Error::HttpError)?)
+        .await?;
+    let date = answer.headers().get(DATE);
+    let date = date.and_then(|date| date.to_str().ok());
+    Ok(date.and_then(|date| DateTimeParser::new().parse_timestamp(date).ok()))
 }
 
 /// A client for the cluster that this process runs in, or that the usual kubeconfig names.

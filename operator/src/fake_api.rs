@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use http::header::{DATE, HeaderValue};
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use kube::Client;
@@ -18,7 +19,8 @@ pub(crate) const NEVER: u16 = 0;
 /// One request: `GET /path?query`, and its body.
 pub(crate) type Asked = (String, Value);
 
-/// A context whose API server answers with a code and a body, and all that it was asked.
+/// A context whose API server answers with a code and a body, and all that it was asked. The time of an answer is the
+/// field `date` of its body.
 pub(crate) fn server(
     answer: impl Fn(&str) -> (u16, Value) + Send + Sync + 'static,
 ) -> (Context, Arc<Mutex<Vec<Asked>>>) {
@@ -37,6 +39,10 @@ pub(crate) fn server(
             }
             let mut response = Response::new(Body::from(body.to_string().into_bytes()));
             *response.status_mut() = StatusCode::from_u16(code).expect("a code");
+            if let Some(date) = body["date"].as_str() {
+                let date = HeaderValue::from_str(date).expect("a date");
+                response.headers_mut().insert(DATE, date);
+            }
             Ok::<_, kube::Error>(response)
         }
     };

@@ -3,12 +3,15 @@
 //! `manifest`, `digest`, `pace`, `report`, `path` are pure, and `archive` says which of its modules are. `seal`
 //! encrypts, `progress` tells how far a backup is, `repository` reads and writes objects, `member` asks etcd, `utility`
 //! runs etcdutl and a private etcd, to which `private` gives certificates and which `alter` has change a snapshot;
-//! `save`, `verify`, `restore`, `remove` are what a Job does with them.
+//! `apart` keeps backups out of each other's folders, `lost` looks for earlier ones; `save`, `verify`, `restore`,
+//! `remove` are what a Job does with them.
 
 mod alter;
+pub mod apart;
 pub mod archive;
 pub mod digest;
 pub mod error;
+pub mod lost;
 pub mod manifest;
 pub mod member;
 pub mod pace;

@@ -13,6 +13,7 @@ use etcd_backup::archive::standing::Standing;
 use etcd_backup::archive::store::Archive;
 use etcd_backup::archive::write::{Write, write};
 use etcd_backup::error::Error;
+use etcd_backup::lost::lost;
 use etcd_backup::manifest::Source;
 use etcd_backup::member::Member;
 use etcd_backup::pace::Pace;
@@ -29,6 +30,7 @@ use etcd_backup::utility::{NewMember, Ports, Programs};
 use etcd_backup::verify::Bench;
 use kbagent_protocol::{ARCHIVE_PORT, BackupReport};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch::Receiver;
 use tokio::time::timeout;
 
 /// Of a private etcd, on loopback: they are the pod's alone.
@@ -145,6 +147,9 @@ struct SaveArgs {
     /// Port that tells how far it is.
     #[arg(long, default_value_t = ARCHIVE_PORT)]
     port: u16,
+    /// Name of an earlier backup beside this one, which is looked for; may be repeated.
+    #[arg(long)]
+    earlier: Vec<String>,
     #[command(flatten)]
     programs: ProgramArgs,
 }
@@ -182,6 +187,9 @@ struct ArchiveArgs {
     /// What is older than so many seconds is deleted.
     #[arg(long)]
     keep: Option<u64>,
+    /// Who asks where it stands tells the newest full backup that counts: before that nothing is deleted.
+    #[arg(long)]
+    told: bool,
     /// File with the pass phrase that it is encrypted with.
     #[arg(long)]
     pass_phrase: Option<PathBuf>,
@@ -296,12 +304,14 @@ async fn run(command: Command) -> Result<BackupReport, Error> {
         Command::Save(args) => {
             let (repository, folder) = open(&args.place)?;
             let member = Member::connect_by(&args.member, args.tls.as_deref()).await?;
-            let (port, wanted) = (args.port, args.into_save(folder)?);
+            let (port, earlier) = (args.port, args.earlier.clone());
+            let wanted = args.into_save(folder)?;
             let manifest = tokio::select! {
                 made = Box::pin(save(&repository, &member, &wanted)) => made?,
                 never = tell(port, wanted.progress.clone()) => match never {},
             };
-            Ok(report(&manifest))
+            let lost = lost(&repository, &wanted.folder, &earlier).await;
+            Ok(report(&manifest).without(lost))
         }
         Command::Delete {
             place,
@@ -321,12 +331,13 @@ async fn run(command: Command) -> Result<BackupReport, Error> {
         Command::Archive(args) => {
             let (repository, folder) = open(&args.place)?;
             let (sender, standing) = tokio::sync::watch::channel(Standing::default());
+            let (tells, told) = tokio::sync::watch::channel(None);
             let keys = keys(args.pass_phrase.as_deref())?;
             let (archive, port) = (Archive::new(repository, folder, keys), args.port);
-            let settings = args.into_write();
+            let settings = args.into_write(told);
             let ended = tokio::select! {
                 ended = Box::pin(write(&archive, &settings, &sender)) => ended?,
-                ended = serve(port, standing) => ended?,
+                ended = serve(port, standing, tells) => ended?,
             };
             match ended {}
         }
@@ -417,7 +428,7 @@ impl SaveArgs {
 }
 
 impl ArchiveArgs {
-    fn into_write(self) -> Write {
+    fn into_write(self, told: Receiver<Option<i64>>) -> Write {
         Write {
             members: self.member,
             tls: self.tls,
@@ -425,6 +436,7 @@ impl ArchiveArgs {
             writer: self.attempt,
             backup_uid: self.backup_uid,
             keep: self.keep.map(Duration::from_secs),
+            told: self.told.then_some(told),
         }
     }
 }

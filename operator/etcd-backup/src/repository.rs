@@ -311,6 +311,9 @@ impl Repository {
         let mut names = Vec::new();
         while let Some(meta) = all.next().await {
             let meta = meta.map_err(|source| failed("list", folder.path(), source))?;
+            if !is_right_in(folder, &meta.location) {
+                continue;
+            }
             if names.len() == self.names {
                 let why = format!(
                     "{} holds more than {} objects: make another Backup for the archive, with a retentionPeriod",
@@ -391,30 +394,53 @@ impl Repository {
             .map_err(|source| Error::Manifest { object, source })
     }
 
-    /// Manifests of the backups in the folders beside one; one that cannot be read by this program is none.
+    /// When an object was stored, by the repository's clock, in milliseconds since 1970; `None` when there is none.
+    ///
+    /// # Errors
+    /// When the repository does not answer.
+    pub async fn dated(&self, object: &Path) -> Result<Option<i64>, Error> {
+        match self.store.head(object).await {
+            Ok(meta) => Ok(Some(meta.last_modified.timestamp_millis())),
+            Err(Answer::NotFound { .. }) => Ok(None),
+            Err(source) => Err(failed("read", object, source)),
+        }
+    }
+
+    /// The backups in the folders beside one; one whose manifest cannot be read by this program is none.
     ///
     /// # Errors
     /// When the repository does not answer: there may be more.
-    pub async fn beside(&self, folder: &Folder) -> Result<Vec<Manifest>, Error> {
+    pub async fn beside(&self, folder: &Folder) -> Result<Vec<(Folder, Manifest)>, Error> {
         let path = folder.path().to_string();
         let parent = path.rsplit_once('/').map(|(parent, _)| Path::from(parent));
         let listed = self.store.list_with_delimiter(parent.as_ref()).await;
         let listed = listed.map_err(|source| failed("list", folder.path(), source))?;
-        let mut manifests = Vec::new();
+        let mut backups = Vec::new();
         for prefix in listed.common_prefixes.iter().take(FOLDERS) {
             let Ok(other) = Folder::read(prefix.as_ref()) else {
                 continue;
             };
             match self.manifest(&other).await {
-                Ok(manifest) => manifests.extend(manifest),
+                Ok(manifest) => backups.extend(manifest.map(|manifest| (other, manifest))),
                 Err(Error::Manifest { .. }) => {}
                 Err(error) => return Err(error),
             }
         }
-        Ok(manifests)
+        Ok(backups)
     }
 
-    /// Objects of a folder whose names are wanted, 1000 at most.
+    /// Names of the objects right in a folder, which are few.
+    ///
+    /// # Errors
+    /// When they cannot be listed.
+    pub async fn right_in(&self, folder: &Path) -> Result<Vec<String>, Error> {
+        let listed = self.store.list_with_delimiter(Some(folder)).await;
+        let listed = listed.map_err(|source| failed("list", folder, source))?;
+        let names = listed.objects.iter().filter_map(|m| m.location.filename());
+        Ok(names.map(str::to_owned).collect())
+    }
+
+    /// Objects right in a folder whose names are wanted, 1000 at most.
     ///
     /// # Errors
     /// When they cannot be listed.
@@ -426,7 +452,8 @@ impl Repository {
         let all = self.store.list(Some(folder.path()));
         let all = all.try_filter(|meta| {
             let name = meta.location.filename();
-            std::future::ready(name.is_some_and(&wanted))
+            let own = is_right_in(folder, &meta.location);
+            std::future::ready(own && name.is_some_and(&wanted))
         });
         let all: Vec<_> = all
             .take(OBJECTS)
@@ -537,6 +564,12 @@ impl Upload {
     pub async fn abort(self) {
         let _left = self.parts.abort().await;
     }
+}
+
+/// A list has what lies in folders below, too: another backup's, where an earlier operator let it begin there.
+fn is_right_in(folder: &Folder, object: &Path) -> bool {
+    let mut below = object.prefix_match(folder.path()).into_iter().flatten();
+    below.next().is_some() && below.next().is_none()
 }
 
 fn failed(what: &'static str, object: &Path, source: Answer) -> Error {

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
 
+use crate::apart::apart;
 use crate::digest::{Digests, Sum};
 use crate::error::Error;
 use crate::manifest::{FORMAT, Manifest, SEALED, Source, Verification};
@@ -55,7 +56,7 @@ pub async fn save(
     match record(repository, save).await? {
         Record::Made(manifest) => return Ok(*manifest),
         Record::Lost => repository.delete(&save.folder.manifest()).await?,
-        Record::Nothing => {}
+        Record::Nothing => apart(repository, &save.folder).await?,
     }
     let made = Box::pin(attempt(repository, member, save)).await;
     settle(repository, save, made).await

@@ -6,6 +6,7 @@
 mod bench;
 
 use bench::archives::{archive, archive_with, fill, fill_by, fill_with, new_tail, place};
+use etcd_backup::apart::apart;
 use etcd_backup::archive::name::Object;
 use etcd_backup::archive::owner::{Owner, keep_former};
 use etcd_backup::archive::segment::Segment;
@@ -43,6 +44,39 @@ async fn an_archive_and_a_full_backup_of_one_name_are_deleted_each_by_itself() {
     let mut left = repository.list(&place, |_| true).await.unwrap();
     left.sort();
     assert_eq!(left, others);
+}
+
+#[tokio::test]
+async fn what_lies_in_the_folder_of_another_backup_is_refused_and_stays_when_that_is_deleted() {
+    let folder = tempfile::tempdir().unwrap();
+    let repository = Repository::folder(folder.path()).unwrap();
+    let outer = archive(&repository);
+    let inside = |path: &str| Folder::read(&format!("{}/{path}", place().path())).unwrap();
+    let within = inside("demo/shop-u/etcd/archive");
+    // Others use the repository, too.
+    let foreign = Folder::read("pre").unwrap().manifest();
+    repository.create(&foreign, b"{}".to_vec()).await.unwrap();
+    for folder in [&place(), &within] {
+        apart(&repository, folder).await.unwrap();
+    }
+    fill(&outer, 3).await;
+    for folder in [&within, &inside("b")] {
+        let error = apart(&repository, folder).await.unwrap_err().to_string();
+        let told = error.contains(&format!("lies in {}", place().path()));
+        assert!(told && error.contains("pathPrefix"), "{error}");
+    }
+    apart(&repository, &place()).await.unwrap();
+    // An earlier operator let it begin there.
+    let inner = Archive::new(repository.clone(), within.clone(), None);
+    fill(&inner, 5).await;
+    inner.mark("inner").await.unwrap();
+    assert_eq!(outer.inventory().await.unwrap().chain.len(), 3);
+    outer.mark("uid").await.unwrap();
+    remove(&repository, &place(), "uid", What::Archive)
+        .await
+        .unwrap();
+    assert_eq!(names(&repository).await, Vec::<String>::new());
+    assert_eq!(inner.inventory().await.unwrap().chain.len(), 5);
 }
 
 #[tokio::test]
@@ -371,9 +405,15 @@ async fn back_up(repository: &Repository, name: &str, change: Value) {
     for (field, value) in change.as_object().unwrap() {
         manifest[field] = value.clone();
     }
-    let place = Folder::read(&format!("pre/demo/shop-u/etcd/{name}")).unwrap();
+    let place = beside(name);
     let bytes = manifest.to_string().into_bytes();
     repository.create(&place.manifest(), bytes).await.unwrap();
+    let snapshot = place.snapshot("a");
+    repository.create(&snapshot, vec![0; 7]).await.unwrap();
+}
+
+fn beside(name: &str) -> Folder {
+    Folder::read(&format!("pre/demo/shop-u/etcd/{name}")).unwrap()
 }
 
 #[tokio::test]
@@ -386,7 +426,7 @@ async fn what_the_newest_full_backup_needs_is_never_deleted() {
     for _ in 0..9 {
         archive.merge(&mut inventory).await.unwrap();
     }
-    assert_eq!(archive.base("c").await.unwrap(), None);
+    assert_eq!(archive.base("c", i64::MAX).await.unwrap(), None);
     let second = 1 + MERGED as i64;
     for (name, change) in [
         ("old", json!({ "revision": second })),
@@ -396,15 +436,27 @@ async fn what_the_newest_full_backup_needs_is_never_deleted() {
         ),
         ("another", json!({ "revision": 9000, "clusterId": "d" })),
         ("later", json!({ "revision": 9000, "formatVersion": 9 })),
+        ("lost", json!({ "revision": 9000 })),
+        ("cut", json!({ "revision": 9000, "bytes": 8 })),
     ] {
         back_up(&repository, name, change).await;
     }
-    let base = archive.base("c").await.unwrap();
+    let lost = beside("lost").snapshot("a");
+    repository.delete(&lost).await.unwrap();
+    let base = archive.base("c", i64::MAX).await.unwrap();
     assert_eq!(
         base,
         Some(second),
-        "the only one that is verified, and of this cluster"
+        "the only one that is verified, whole, and of this cluster"
     );
+    back_up(&repository, "newer", json!({ "revision": second + 1 })).await;
+    for (most, found) in [
+        (i64::MAX, Some(second + 1)),
+        (second, Some(second)),
+        (second - 1, None),
+    ] {
+        assert_eq!(archive.base("c", most).await.unwrap(), found, "{most}");
+    }
     assert!(Archive::is_prunable(&inventory, i64::MAX));
     let none = archive.prune(&mut inventory, i64::MAX, second - 1).await;
     assert_eq!(none.unwrap(), None, "its changes are in the first object");

@@ -212,9 +212,12 @@ pub struct BackupMethod {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BackupPolicyStatus {
-    /// `Available`.
+    /// `Available`, or `Unavailable` while its component or its repository is missing or of no use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<BackupPolicyPhase>,
+    /// Why it is not available.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure_reason: Option<String>,
     /// Generation that this describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
@@ -225,4 +228,6 @@ pub struct BackupPolicyStatus {
 pub enum BackupPolicyPhase {
     /// Backups may use it.
     Available,
+    /// A Backup of it would wait or fail.
+    Unavailable,
 }

@@ -172,3 +172,5 @@ pub const CLUSTER_FINALIZER: &str = "cluster.kubeblocks.io/finalizer";
 pub const COMPONENT_FINALIZER: &str = "component.kubeblocks.io/finalizer";
 /// Finalizer of an InstanceSet.
 pub const INSTANCE_SET_FINALIZER: &str = "instanceset.workloads.kubeblocks.io/finalizer";
+/// Finalizer of an OpsRequest that asks for something by annotations: they are taken off before it goes.
+pub const OPS_REQUEST_FINALIZER: &str = "opsrequest.kubeblocks.io/finalizer";

@@ -4,8 +4,17 @@ use serde::{Deserialize, Serialize};
 
 /// Port that it listens on.
 pub const ARCHIVE_PORT: u16 = 9188;
-/// `GET`: an [`ArchiveReport`].
+/// `GET`: an [`ArchiveReport`]. Who asks may tell an [`ArchiveBase`] as the query.
 pub const PATH_ARCHIVE: &str = "/v1.0/archive";
+
+/// What the operator tells the writer of an archive: a repository also holds backups that nothing restores any more, of
+/// a Backup that was deleted with `Retain` or has failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArchiveBase {
+    /// Revision of the newest full backup that a restore can begin with; -1 where there is none.
+    #[serde(default)]
+    pub base: Option<i64>,
+}
 
 /// Where an archive stands. Times are milliseconds since 1970.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -43,6 +43,9 @@ pub struct BackupReport {
     /// The backup, when one was made or read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup: Option<BackupSummary>,
+    /// Earlier backups beside it whose data is not there any more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lost: Vec<String>,
 }
 
 /// A backup in short.
@@ -76,7 +79,7 @@ impl BackupReport {
     pub fn failed(text: &str) -> Self {
         BackupReport {
             failure: Some(short(text)),
-            backup: None,
+            ..BackupReport::default()
         }
     }
 
@@ -85,8 +88,23 @@ impl BackupReport {
     pub fn of(summary: BackupSummary) -> Self {
         let reason = summary.reason.as_deref().map(short);
         BackupReport {
-            failure: None,
             backup: Some(BackupSummary { reason, ..summary }),
+            ..BackupReport::default()
+        }
+    }
+
+    /// With the names of earlier backups that are lost, as many as fit.
+    #[must_use]
+    pub fn without(self, lost: Vec<String>) -> Self {
+        let mut room = TEXT;
+        let fits = |name: &String| {
+            let left = room.checked_sub(name.len() + 3);
+            room = left.unwrap_or(0);
+            left.is_some()
+        };
+        BackupReport {
+            lost: lost.into_iter().take_while(fits).collect(),
+            ..self
         }
     }
 
@@ -116,5 +134,20 @@ mod tests {
             assert_eq!(BackupReport::read(&json), Some(report));
         }
         assert_eq!(BackupReport::read("half of {"), None);
+    }
+
+    #[test]
+    fn a_report_fits_however_many_earlier_backups_are_lost() {
+        let summary = BackupSummary {
+            reason: Some("ü".repeat(9000)),
+            sha256: "0".repeat(64),
+            ..BackupSummary::default()
+        };
+        let names = (0..99).map(|number| format!("{}-{number}", "n".repeat(60)));
+        let report = BackupReport::of(summary).without(names.collect());
+        assert!((10..20).contains(&report.lost.len()), "{report:?}");
+        let json = serde_json::to_string(&report).expect("json");
+        assert!(json.len() < LARGEST_REPORT, "{} bytes", json.len());
+        assert_eq!(BackupReport::read(&json), Some(report));
     }
 }

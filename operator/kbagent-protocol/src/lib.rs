@@ -22,7 +22,7 @@ pub use accounts::{
     ACCOUNTS_FILE, Access, Account, Accounts, AccountsReport, LARGEST_ACCOUNTS, Password,
     Permission, ROLE_PREFIX, ROOT,
 };
-pub use archive::{ARCHIVE_PORT, ArchiveReport, PATH_ARCHIVE};
+pub use archive::{ARCHIVE_PORT, ArchiveBase, ArchiveReport, PATH_ARCHIVE};
 pub use backup::{
     BackupProgress, BackupReport, BackupStage, BackupSummary, LARGEST_REPORT, PATH_PROGRESS,
 };

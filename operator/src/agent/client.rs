@@ -67,12 +67,14 @@ impl AgentClient {
         self.read(peer, PATH_GETROLE).await
     }
 
-    /// Where an archive stands, asked of the pod that writes it.
+    /// Where an archive stands, asked of the pod that writes it, which is told the revision of the newest full backup
+    /// that a restore can begin with.
     ///
     /// # Errors
     /// When it does not answer.
-    pub(crate) async fn archive(&self, writer: &Peer) -> Result<ArchiveReport, Error> {
-        self.read(writer, PATH_ARCHIVE).await
+    pub(crate) async fn archive(&self, writer: &Peer, base: i64) -> Result<ArchiveReport, Error> {
+        let path = format!("{PATH_ARCHIVE}?base={base}");
+        self.read(writer, &path).await
     }
 
     /// How far a backup is, asked of the pod that makes it.

@@ -56,6 +56,9 @@ pub(super) fn decide(backup: &Backup, seen: &Seen, settings: &Settings, now: &Ti
     if let Some(why) = gone(&status, seen) {
         return end(backup, seen, status, why, now);
     }
+    if let Some(why) = &seen.foreign {
+        return wait(status, why.clone(), LOOK);
+    }
     let wanted = ground(backup, seen, settings).and_then(|ground| wanted(backup, seen, ground));
     let (ground, keep) = match (wanted, &seen.keeper) {
         (Ok(wanted), _) => wanted,

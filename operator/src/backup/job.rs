@@ -87,6 +87,8 @@ pub(super) struct Save {
     pub(super) database: u64,
     /// Bytes a second at most.
     pub(super) rate: Option<u64>,
+    /// Names of earlier backups beside it, which the Job looks for.
+    pub(super) earlier: Vec<String>,
 }
 
 /// Name of a Job, or of something else that goes with a Backup.
@@ -129,6 +131,8 @@ pub(super) fn save(frame: &Frame, job: &str, credential: Option<&str>, save: &Sa
     ];
     arguments.extend(save.rate.map(|rate| format!("--rate={rate}")));
     arguments.extend(save.tls.as_ref().map(|_| format!("--tls={TLS}")));
+    let earlier = save.earlier.iter();
+    arguments.extend(earlier.map(|name| format!("--earlier={name}")));
     let memory = twice_and(512, save.database);
     let mut job = skeleton(frame, job, credential, arguments, memory);
     add_volume(&mut job, empty("scratch", scratch), SCRATCH);

@@ -67,6 +67,7 @@ fn archiver(frame: &Frame, credential: Option<&str>, keep: &Keep) -> Job {
     let members = keep.members.iter();
     arguments.extend(members.map(|member| format!("--member={member}")));
     arguments.push(format!("--after={}", keep.after));
+    arguments.push("--told".to_owned());
     arguments.extend(keep.seconds.map(|seconds| format!("--keep={seconds}")));
     arguments.extend(keep.tls.as_ref().map(|_| format!("--tls={TLS}")));
     let mut job = skeleton(frame, &keep.name, credential, arguments, 1024 * MEBI);

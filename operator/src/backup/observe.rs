@@ -13,7 +13,7 @@ use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kbagent_protocol::{ARCHIVE_PORT, ArchiveReport, BackupProgress, BackupReport, EtcdState};
-use kube::api::{Api, ListParams};
+use kube::api::{Api, ListParams, ObjectMeta};
 use kube::{Client, ResourceExt};
 
 use super::context::Context;
@@ -21,7 +21,7 @@ use super::job::{BACKUP_UID, WORK};
 use super::keeper::{AFTER, ARCHIVE_OF, MADE_OF, MEMBERS};
 use super::observed::{ClusterSeen, JobSeen, JobState, KeeperSeen, MemberSeen, Seen};
 use super::stuck::stuck;
-use super::{credential, place, plan};
+use super::{credential, place, plan, proven};
 use crate::agent::Peer;
 use crate::client::message;
 use crate::controller::list;
@@ -69,17 +69,28 @@ pub(super) async fn observe(
             .and_then(|policy| policy.spec.backup_repo_name.clone())
     });
     let mut seen = Seen {
-        repo: Some(repository(context, named).await?),
+        repo: Some(repository(client, named).await?),
         ..Seen::default()
     };
-    if let Some((job, pods)) = job_and_pods(client, &namespace, &plan::job_name(backup)).await? {
+    let own = backup.uid().unwrap_or_default();
+    let made = job_and_pods(client, &namespace, &plan::job_name(backup), &own).await?;
+    if let Some((job, pods)) = made {
         if job.state == JobState::Running {
             seen.progress = progress(context, &pods).await;
         }
         seen.job = Some(job);
     }
+    if plan::depends_on_others(backup, now) {
+        let others = context.others.of(client, &namespace).await;
+        seen.others = others.map_err(failed("the Backups"))?;
+    }
     if backup.spec.backup_method == ARCHIVE {
-        seen.keeper = keeper(context, backup).await?;
+        let base = proven::newest_base(backup, &seen.others);
+        match keeper(context, backup, base).await? {
+            Some(Ok(keeper)) => seen.keeper = Some(keeper),
+            Some(Err(why)) => seen.foreign = Some(why),
+            None => {}
+        }
         let status = backup.status.as_ref();
         if let Some((cluster, _)) = status.and_then(|status| status.cluster()) {
             let clusters: Api<Cluster> = Api::namespaced(client.clone(), &namespace);
@@ -88,7 +99,7 @@ pub(super) async fn observe(
         }
     }
     if backup.metadata.deletion_timestamp.is_some() {
-        seen.eraser = job(client, &namespace, &plan::eraser_name(backup)).await?;
+        seen.eraser = job(client, &namespace, &plan::eraser_name(backup), &own).await?;
     }
     let ended = backup.status.as_ref().and_then(|status| status.phase);
     if let Some(policy) = &policy
@@ -105,27 +116,23 @@ pub(super) async fn observe(
         seen.cluster = cluster_of(context, &namespace, &name).await?;
         seen.members = members(context, &namespace, &name).await?;
     }
-    if plan::depends_on_others(backup, now) {
-        let others = context.others.of(client, &namespace).await;
-        seen.others = others.map_err(failed("the Backups"))?;
-    }
     Ok(seen)
 }
 
 /// The repository of a name, or the default one; why there is none.
-async fn repository(
-    context: &Context,
+pub(super) async fn repository(
+    client: &Client,
     name: Option<String>,
 ) -> Result<Result<BackupRepo, String>, ObserveError> {
     if let Some(name) = name.filter(|name| !name.is_empty()) {
-        let repos: Api<BackupRepo> = Api::all(context.frame.client.clone());
+        let repos: Api<BackupRepo> = Api::all(client.clone());
         let repo = repos
             .get_opt(&name)
             .await
             .map_err(failed("the BackupRepo"))?;
         return Ok(repo.ok_or_else(|| format!("BackupRepo {name:?} is not there")));
     }
-    let repos: Api<_> = Api::all(context.frame.client.clone());
+    let repos: Api<_> = Api::all(client.clone());
     let all = list(&repos, &ListParams::default().limit(REPOS)).await;
     let all: Vec<BackupRepo> = all.map_err(failed("the BackupRepos"))?.0;
     let mut defaults: Vec<_> = all.into_iter().filter(place::is_default).collect();
@@ -227,13 +234,30 @@ fn member(context: &Context, namespace: &str, pod: &Pod) -> MemberSeen {
     }
 }
 
-/// A Job of this name, and what its pods say.
+/// Pure: whether an object was made for the owner with this UID. Its name alone says nothing: it is anyone's to take.
+pub(super) fn is_of(meta: &ObjectMeta, owner: &str) -> bool {
+    let mut owners = meta.owner_references.iter().flatten();
+    owners.any(|known| known.uid == owner && known.controller == Some(true))
+}
+
+/// Pure: why an object that has the name of the operator's own is of no use.
+pub(super) fn foreign(kind: &str, meta: &ObjectMeta) -> String {
+    let name = meta.name.as_deref().unwrap_or_default();
+    let namespace = meta.namespace.as_deref().unwrap_or_default();
+    format!(
+        "{kind} {namespace}/{name} was not made by the operator and has the name that it needs: it is left alone, so \
+         delete it"
+    )
+}
+
+/// A Job of this name, and what its pods say. One that was not made for the owner has failed.
 pub(super) async fn job(
     client: &Client,
     namespace: &str,
     name: &str,
+    owner: &str,
 ) -> Result<Option<JobSeen>, ObserveError> {
-    let found = job_and_pods(client, namespace, name).await?;
+    let found = job_and_pods(client, namespace, name, owner).await?;
     Ok(found.map(|(job, _)| job))
 }
 
@@ -242,11 +266,20 @@ async fn job_and_pods(
     client: &Client,
     namespace: &str,
     name: &str,
+    owner: &str,
 ) -> Result<Option<(JobSeen, Vec<Pod>)>, ObserveError> {
     let jobs: Api<Job> = Api::namespaced(client.clone(), namespace);
     let Some(job) = jobs.get_opt(name).await.map_err(failed("the Job"))? else {
         return Ok(None);
     };
+    if !is_of(&job.metadata, owner) {
+        let seen = JobSeen {
+            state: JobState::Failed(foreign("Job", &job.metadata)),
+            report: None,
+            stuck: None,
+        };
+        return Ok(Some((seen, Vec::new())));
+    }
     let pods = pods_of(client, &job).await?;
     Ok(Some((job_seen(&job, &pods, Timestamp::now()), pods)))
 }
@@ -294,8 +327,13 @@ fn served(pod: &Pod) -> Option<Peer> {
     })
 }
 
-/// The Deployment that keeps an archive, and what its pod says.
-async fn keeper(context: &Context, backup: &Backup) -> Result<Option<KeeperSeen>, ObserveError> {
+/// The Deployment that keeps an archive, and what its pod says, which is told the newest full backup; why it is of no
+/// use when it is another's.
+async fn keeper(
+    context: &Context,
+    backup: &Backup,
+    base: i64,
+) -> Result<Option<Result<KeeperSeen, String>>, ObserveError> {
     let client = &context.frame.client;
     let namespace = backup.namespace().unwrap_or_default();
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), &namespace);
@@ -305,8 +343,11 @@ async fn keeper(context: &Context, backup: &Backup) -> Result<Option<KeeperSeen>
     let Some(deployment) = found.map_err(failed("the Deployment"))? else {
         return Ok(None);
     };
-    let pods: Api<Pod> = Api::namespaced(client.clone(), &namespace);
     let uid = backup.uid().unwrap_or_default();
+    if !is_of(&deployment.metadata, &uid) {
+        return Ok(Some(Err(foreign("Deployment", &deployment.metadata))));
+    }
+    let pods: Api<Pod> = Api::namespaced(client.clone(), &namespace);
     let params = ListParams::default().labels(&format!("{ARCHIVE_OF},{BACKUP_UID}={uid}"));
     let pods = pods
         .list(&params)
@@ -316,12 +357,12 @@ async fn keeper(context: &Context, backup: &Backup) -> Result<Option<KeeperSeen>
     for pod in &pods.items {
         let stays = pod.metadata.deletion_timestamp.is_none();
         if let Some(writer) = served(pod).filter(|_| stays) {
-            let asked = context.frame.agents.archive(&writer).await;
+            let asked = context.frame.agents.archive(&writer, base).await;
             report = report.or(asked.ok());
         }
     }
     let noted = |key: &str| deployment.annotations().get(key);
-    Ok(Some(KeeperSeen {
+    Ok(Some(Ok(KeeperSeen {
         made_of: noted(MADE_OF).cloned().unwrap_or_default(),
         members: noted(MEMBERS).map_or_else(Vec::new, |all| {
             all.split_whitespace().map(str::to_owned).collect()
@@ -332,7 +373,7 @@ async fn keeper(context: &Context, backup: &Backup) -> Result<Option<KeeperSeen>
             .iter()
             .find_map(|pod| fallen(pod).or_else(|| stuck(pod, Timestamp::now()))),
         report: report.map(bounded),
-    }))
+    })))
 }
 
 /// Pure: whatever answered there, its texts fit into a status.

@@ -27,6 +27,8 @@ pub(super) struct Seen {
     pub(super) eraser: Option<JobSeen>,
     /// What keeps an archive.
     pub(super) keeper: Option<KeeperSeen>,
+    /// Why what has its name cannot: it is another's.
+    pub(super) foreign: Option<String>,
     /// The pass phrase that it is to be encrypted with: why it cannot be had.
     pub(super) pass_phrase: Option<Result<(), String>>,
     /// Of an archive that has begun: UID of the Cluster that has its Cluster's name now; `Some(None)` when none has.

@@ -79,6 +79,11 @@ impl Others {
     fn turn(&self, namespace: &str) -> Arc<Turn<Newest>> {
         let all = self.namespaces.lock();
         let mut all = all.unwrap_or_else(PoisonError::into_inner);
+        // Namespaces come and go: one of which no round holds or reads anything has nothing to remember.
+        all.retain(|_, turn| {
+            let held = |newest: &Newest| newest.all.strong_count() > 0;
+            Arc::strong_count(turn) > 1 || turn.try_lock().is_ok_and(|newest| held(&newest))
+        });
         Arc::clone(all.entry(namespace.to_owned()).or_default())
     }
 }
@@ -147,5 +152,24 @@ mod tests {
         let before = asked();
         others.of(&context.client, "demo").await.expect("a list");
         assert_eq!(asked(), before + 1);
+    }
+
+    #[tokio::test]
+    async fn a_namespace_of_which_nothing_is_held_is_forgotten() {
+        let (context, _) = server(|_| (200, json!({ "metadata": {}, "items": [] })));
+        let others = Others::default();
+        let known = || {
+            let all = others.namespaces.lock().expect("no panic");
+            let mut names: Vec<String> = all.keys().cloned().collect();
+            names.sort();
+            names
+        };
+        let held = others.of(&context.client, "a").await.expect("a list");
+        others.of(&context.client, "b").await.expect("a list");
+        others.of(&context.client, "c").await.expect("a list");
+        assert_eq!(known(), ["a", "c"]);
+        drop(held);
+        others.of(&context.client, "d").await.expect("a list");
+        assert_eq!(known(), ["d"]);
     }
 }

@@ -158,7 +158,12 @@ fn prepare(backup: &Backup, seen: &Seen, settings: &Settings) -> Result<Ready, O
         )));
     }
     let (member, status) = choose(&seen.members).map_err(Obstacle::Later)?;
+    let folder = ground.frame.path.rsplit_once('/');
+    let earlier = folder.map_or_else(Vec::new, |(folder, _)| {
+        proven::earlier((&ground.repo, folder), &seen.others)
+    });
     let save = Save {
+        earlier,
         member: format!(
             "{}://{}.{}:2379",
             scheme(&ground.tls),

@@ -1,6 +1,6 @@
 //! Pure: which backups of a cluster are verified, and since when.
 
-use etcd_operator_api::backup::BackupPhase;
+use etcd_operator_api::backup::{BackupPhase, BackupStatus};
 use etcd_operator_api::backup_policy::ARCHIVE;
 use etcd_operator_api::{Backup, labels};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -8,6 +8,9 @@ use kube::ResourceExt;
 
 use super::observed::Seen;
 use crate::metrics::BackupTimes;
+
+/// Most earlier backups that a Job looks for.
+const LOOKED: usize = 50;
 
 /// Cluster and component of a Backup that has begun, for figures.
 pub(super) fn cluster(backup: &Backup) -> Option<String> {
@@ -69,6 +72,32 @@ pub(super) fn carried(backup: &Backup, others: &[Backup]) -> Option<String> {
     (!replaced).then(|| archive.name_any())
 }
 
+/// Names of verified full backups at a place, the newest first.
+pub(super) fn earlier(place: (&str, &str), others: &[Backup]) -> Vec<String> {
+    let here = others.iter().filter(|other| is_at(other, place));
+    let mut known: Vec<_> = here
+        .filter_map(|other| Some((proven(other)?, other.name_any())))
+        .collect();
+    known.sort();
+    let newest = known.into_iter().rev().take(LOOKED);
+    newest.map(|(_, name)| name).collect()
+}
+
+/// Of these, those whose data the Job of a backup that is `Completed` now has not found.
+pub(super) fn lost<'a>(backup: &Backup, status: &BackupStatus, seen: &'a Seen) -> Vec<&'a Backup> {
+    let before = backup.status.as_ref().and_then(|status| status.phase);
+    let ends = status.phase == Some(BackupPhase::Completed) && status.phase != before;
+    let report = seen.job.as_ref().and_then(|job| job.report.as_ref());
+    let Some((report, place)) = report.zip(status.place()).filter(|_| ends) else {
+        return Vec::new();
+    };
+    let others = seen.others.iter();
+    others
+        .filter(|other| other.uid() != backup.uid() && proven(other).is_some())
+        .filter(|other| is_at(other, place) && report.lost.contains(&other.name_any()))
+        .collect()
+}
+
 /// Revision and time of each verified full backup at a place.
 pub(super) fn bases(place: (&str, &str), others: &[Backup]) -> Vec<(i64, Time)> {
     let base = |other: &Backup| {
@@ -77,6 +106,15 @@ pub(super) fn bases(place: (&str, &str), others: &[Backup]) -> Vec<(i64, Time)> 
         Some((status.revision?, status.completion_timestamp.clone()?))
     };
     others.iter().filter_map(base).collect()
+}
+
+/// Revision of the newest full backup that a restore of an archive can begin with; -1 where there is none.
+pub(super) fn newest_base(archive: &Backup, others: &[Backup]) -> i64 {
+    let status = archive.status.as_ref();
+    let place = status.and_then(|status| status.place());
+    let bases = place.map_or_else(Vec::new, |place| bases(place, others));
+    let revisions = bases.into_iter().map(|(revision, _)| revision);
+    revisions.max().unwrap_or(-1)
 }
 
 fn is_at(backup: &Backup, place: (&str, &str)) -> bool {

@@ -14,10 +14,11 @@ use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
-use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::runtime::controller::{Action, Config};
 use kube::runtime::events::EventType;
 use kube::runtime::watcher;
+use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::context::Context;
@@ -25,9 +26,9 @@ use super::credential;
 use super::decision::{Act, Decision, FINALIZER, Settings};
 use super::job::{self, Frame, Save};
 use super::keeper::{self, Keep};
-use super::observe::{ObserveError, observe};
+use super::observe::{ObserveError, is_of, observe};
 use super::{continuous, plan, proven};
-use crate::client::message;
+use crate::client::{message, server_time};
 use crate::controller::{
     ApplyError, Blame, Driver, Late, Unread, apply_if_different, delete, finalize, heads, key,
     ours, release, touched, write_status,
@@ -124,11 +125,7 @@ pub(super) async fn round(backup: &Backup, context: &Context) -> Result<Action, 
             figures.gone(&key(backup));
             return Ok(Action::await_change());
         }
-        Act::Expire => {
-            tracing::info!(backup = key(backup), "the backup has expired");
-            delete(client, backup).await?;
-            return Ok(Action::await_change());
-        }
+        Act::Expire => return expire(context, backup, &status).await,
         Act::Begin(parts) => {
             return Box::pin(begin(context, backup, status, &parts.0, &parts.1)).await;
         }
@@ -139,8 +136,69 @@ pub(super) async fn round(backup: &Backup, context: &Context) -> Result<Action, 
         Act::Cancel => cancel(context, backup).await?,
         Act::Record => {}
     }
+    tell_lost(context, backup, &proven::lost(backup, &status, &seen)).await?;
     record(context, backup, status).await?;
     Ok(Action::requeue(again))
+}
+
+/// Writes into earlier Backups that the Job of this one has not found their data.
+pub(super) async fn tell_lost(
+    context: &Context,
+    backup: &Backup,
+    lost: &[&Backup],
+) -> Result<(), Error> {
+    for lost in lost {
+        let status = lost.status.as_ref();
+        let repo = status.and_then(|status| status.backup_repo_name.as_deref());
+        let text = format!(
+            "its data is not in BackupRepo {:?} any more, as Backup {:?} has found: it cannot be restored. Where that leads \
+             elsewhere now, set it back, and verified in this status to true",
+            repo.unwrap_or_default(),
+            backup.name_any()
+        );
+        tracing::warn!(backup = key(*lost), "its data is lost");
+        let told = json!({ "verified": false, "failureReason": text });
+        let body = json!({ "metadata": { "uid": lost.uid() }, "status": told });
+        let namespace = lost.namespace().unwrap_or_default();
+        let api: Api<Backup> = Api::namespaced(context.frame.client.clone(), &namespace);
+        let (name, params) = (lost.name_any(), PatchParams::default());
+        match api.patch_status(&name, &params, &Patch::Merge(body)).await {
+            Ok(_) => {
+                let frame = &context.frame;
+                frame
+                    .event(*lost, EventType::Warning, "DataLost", text)
+                    .await;
+            }
+            // It is gone, or another one has its name.
+            Err(kube::Error::Api(answer)) if answer.is_not_found() || answer.is_conflict() => {}
+            Err(error) => return Err(failed("write the status of a Backup that is lost")(error)),
+        }
+    }
+    Ok(())
+}
+
+/// Deletes one whose time is over by the API server's clock, too: by one of a node that is months ahead all would go.
+async fn expire(
+    context: &Context,
+    backup: &Backup,
+    status: &BackupStatus,
+) -> Result<Action, Error> {
+    let client = &context.frame.client;
+    let told = server_time(client).await;
+    let told = told.map_err(failed("read the API server's time"))?;
+    let backup_key = key(backup);
+    if let Some((told, at)) = told.zip(status.expiration.as_ref())
+        && told < at.0
+    {
+        tracing::warn!(
+            backup = backup_key,
+            "it has not expired by the API server's clock, which is behind the operator's: set the clocks of the nodes"
+        );
+        return Ok(Action::requeue(BACKSTOP));
+    }
+    tracing::info!(backup = backup_key, "the backup has expired");
+    delete(client, backup).await?;
+    Ok(Action::await_change())
 }
 
 /// Labels, credential and claim of what is to be made, and what is to be made on record before it is: a crash between
@@ -273,24 +331,35 @@ async fn erase(
 async fn cancel(context: &Context, backup: &Backup) -> Result<(), Error> {
     let client = &context.frame.client;
     let namespace = backup.namespace().unwrap_or_default();
-    // Foreground: it is gone when its pods are, so that nothing writes any more when the data is deleted.
-    let gently = DeleteParams::foreground();
-    let gone = if backup.spec.backup_method == ARCHIVE {
+    let stopped = if backup.spec.backup_method == ARCHIVE {
         let deployments: Api<Deployment> = Api::namespaced(client.clone(), &namespace);
-        let deleted = deployments
-            .delete(&plan::keeper_name(backup), &gently)
-            .await;
-        deleted.map(drop)
+        stop(&deployments, &plan::keeper_name(backup), backup).await
     } else {
         let jobs: Api<Job> = Api::namespaced(client.clone(), &namespace);
-        jobs.delete(&plan::job_name(backup), &gently)
-            .await
-            .map(drop)
+        stop(&jobs, &plan::job_name(backup), backup).await
     };
-    match gone {
-        Ok(()) => Ok(()),
-        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
-        Err(error) => Err(failed("delete what makes the backup")(error)),
+    stopped.map_err(failed("delete what makes the backup"))
+}
+
+/// Deletes what makes a backup, and nothing else that has its name.
+async fn stop<K>(api: &Api<K>, name: &str, backup: &Backup) -> kube::Result<()>
+where
+    K: Clone + std::fmt::Debug + DeserializeOwned,
+{
+    let own = backup.uid().unwrap_or_default();
+    let found = api.get_metadata_opt(name).await?;
+    let Some(found) = found.filter(|found| is_of(&found.metadata, &own)) else {
+        return Ok(());
+    };
+    // Foreground: it is gone when its pods are, so that nothing writes any more when the data is deleted.
+    let gently = DeleteParams::foreground().preconditions(Preconditions {
+        uid: found.metadata.uid,
+        resource_version: None,
+    });
+    match api.delete(name, &gently).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
+        Err(error) => Err(error),
     }
 }
 

@@ -16,7 +16,7 @@ use kube::api::{Api, ListParams, PostParams};
 use kube::runtime::controller::Action;
 use kube::runtime::watcher;
 
-use super::observe::{ObserveError, job_seen, pods_of};
+use super::observe::{ObserveError, foreign, is_of, job_seen, pods_of};
 use super::place::{self, Place};
 use super::probe::{self, Act, MADE_OF, ProbeSeen, Probed, Sight};
 use crate::client::message;
@@ -108,6 +108,11 @@ async fn bucket(
         }
         found => found?,
     };
+    let own = repo.uid().unwrap_or_default();
+    if let Some(other) = job.as_ref().filter(|job| !is_of(&job.metadata, &own)) {
+        let secret = Err(foreign("Job", &other.metadata));
+        return Ok((Some(Sight::Bucket { secret, job: None }), None));
+    }
     let secret = secret(context, credential).await;
     let seen = match &job {
         Some(job) => Some(Box::new(seen(context, job).await?)),

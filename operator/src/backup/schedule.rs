@@ -131,7 +131,7 @@ pub(super) fn decide(schedule: &BackupSchedule, made: &[Backup], now: &Time) -> 
             decision.status.schedules.insert(policy.name.clone(), off);
             continue;
         }
-        match turn(schedule, policy, known, made, now) {
+        match turn(schedule, policy, &before, made, now) {
             Ok((next, backup)) => {
                 decision.backups.extend(backup);
                 if let Some(at) = &next.next_schedule_time {
@@ -154,7 +154,7 @@ pub(super) fn decide(schedule: &BackupSchedule, made: &[Backup], now: &Time) -> 
 fn turn(
     schedule: &BackupSchedule,
     policy: &SchedulePolicy,
-    known: Option<&ScheduleStatus>,
+    before: &BackupScheduleStatus,
     made: &[Backup],
     now: &Time,
 ) -> Result<(ScheduleStatus, Option<Backup>), String> {
@@ -162,12 +162,19 @@ fn turn(
     if let Some(period) = &policy.retention_period {
         period::seconds(period).map_err(|why| format!("retentionPeriod {why}"))?;
     }
-    let begin = match known {
-        None => schedule.metadata.creation_timestamp.clone(),
+    let edited = before.observed_generation != schedule.metadata.generation;
+    let begin = match before.schedules.get(&policy.name) {
+        None if schedule.status.is_none() => schedule.metadata.creation_timestamp.clone(),
+        // It was added later.
+        None => None,
         Some(ScheduleStatus {
             last_schedule_time: Some(last),
-            next_schedule_time: Some(_),
-        }) => Some(last.clone()),
+            next_schedule_time: Some(next),
+        }) => {
+            let same = !edited || calendar.turn(last.0, last.0)?.next == next.0;
+            // The times of another expression count from now on, unless one of the former was missed.
+            (same || next.0 <= now.0).then(|| last.clone())
+        }
         // It was off, or could not be read: what was due meanwhile is not made up for.
         Some(_) => None,
     };
@@ -224,13 +231,11 @@ fn surplus(schedule: &BackupSchedule, policy: &SchedulePolicy, made: &[Backup]) 
     surplus.map(|(_, backup)| backup.name_any()).collect()
 }
 
-/// What a Backup is of: the folders of its Cluster, which has the UID in it, and of its component. `None` for one that
-/// has failed before it had any.
-fn source(backup: &Backup) -> Option<(&str, &str)> {
+/// What a Backup is of: name and UID of its Cluster, and its component. `None` for one that has failed before it had a
+/// path.
+fn source(backup: &Backup) -> Option<(Option<(&str, &str)>, &str)> {
     let path = backup.status.as_ref()?.path.as_deref()?;
-    let mut folders = path.rsplit('/').skip(1);
-    let component = folders.next()?;
-    Some((folders.next()?, component))
+    Some((proven::whose(backup), path.rsplit('/').nth(1)?))
 }
 
 /// The Backups that a schedule has made, each with the time that it was due at: digits that sort as times do.
@@ -364,17 +369,18 @@ mod tests {
     fn newer_backups_of_another_cluster_replace_none() {
         let mut schedule = schedule(None, true);
         schedule.spec.schedules[0].retention_count = Some(1);
-        let of = |day: u32, folder: &str| {
+        let of = |day: u32, cluster: u32| {
             let mut backup = made_by(&schedule, day, "Completed");
-            let path = format!("all/demo/{folder}/etcd/{}", backup.name_any());
+            let uid = format!("00000000-0000-0000-0000-{cluster:012}");
+            let path = format!("all/demo/db-{uid}/etcd/{}", backup.name_any());
             backup.status.get_or_insert_default().path = Some(path);
             backup
         };
-        let mut made = vec![of(1, "db-u1"), of(2, "db-u1"), of(3, "db-u2")];
+        let mut made = vec![of(1, 1), of(2, 1), of(3, 2)];
         let surplus =
             |made: &[Backup]| decide(&schedule, made, &at("2026-01-09T19:00:00Z")).surplus;
         assert_eq!(surplus(&made), [made[0].name_any()]);
-        made.push(of(4, "db-u2"));
+        made.push(of(4, 2));
         assert_eq!(surplus(&made), [made[0].name_any(), made[2].name_any()]);
         // One that failed before it had a place is of none of them.
         made.push(made_by(&schedule, 3, "Failed"));
@@ -489,6 +495,52 @@ mod tests {
                 .backups
                 .is_empty(),
             "nothing of the time it was off"
+        );
+    }
+
+    #[test]
+    fn another_expression_and_an_added_one_count_from_then_on() {
+        let mut first = schedule(None, true);
+        first.metadata.generation = Some(1);
+        let known = after(
+            first.clone(),
+            &decide(&first, &[], &at("2026-01-01T12:00:00Z")),
+        );
+        let edit = |expression: &str| {
+            let mut edited = known.clone();
+            edited.metadata.generation = Some(2);
+            edited.spec.schedules[0].cron_expression = expression.into();
+            edited
+        };
+        let made = |schedule: &BackupSchedule, now: &str| {
+            let decision = decide(schedule, &[], &at(now));
+            let names = decision.backups.iter().map(ResourceExt::name_any);
+            (
+                names.collect::<Vec<_>>(),
+                after(schedule.clone(), &decision),
+            )
+        };
+        // Its hour has passed today.
+        let (none, earlier) = made(&edit("0 13 * * *"), "2026-01-01T14:00:00Z");
+        assert!(none.is_empty(), "{none:?}");
+        let (next, _) = made(&earlier, "2026-01-02T13:00:01Z");
+        assert_eq!(next, ["daily-full-20260102130000"]);
+        // What was missed by the former expression, or by the same one, is made up for.
+        let late = "2026-01-01T19:00:00Z";
+        assert_eq!(made(&edit("0 17 * * *"), late).0.len(), 1);
+        assert_eq!(made(&edit("0 18 * * *"), late).0.len(), 1);
+        let mut added = known.clone();
+        let mut other = added.spec.schedules[0].clone();
+        other.name = "other".to_owned();
+        other.cron_expression = "0 11 * * *".to_owned();
+        added.spec.schedules.push(other);
+        added.metadata.generation = Some(2);
+        let (none, added) = made(&added, "2026-01-01T14:00:00Z");
+        assert!(none.is_empty(), "{none:?}");
+        let (next, _) = made(&added, "2026-01-02T11:00:01Z");
+        assert!(
+            next.contains(&"daily-other-20260102110000".to_owned()),
+            "{next:?}"
         );
     }
 

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 
 use super::context::Context;
 use super::job::{self, Fill, Frame};
-use super::observe::{ObserveError, job as read_job};
+use super::observe::{ObserveError, is_of, job as read_job};
 use super::observed::{JobSeen, JobState};
 use super::{credential, place};
 use crate::client::message;
@@ -119,7 +119,8 @@ pub(super) async fn round(set: &InstanceSet, context: &Context) -> Result<Action
             again
         });
     }
-    match read_job(&context.frame.client, &namespace, &job).await? {
+    let own = set.uid().unwrap_or_default();
+    match read_job(&context.frame.client, &namespace, &job, &own).await? {
         None => Box::pin(begin(set, context, &seed, &member, &claim, &job)).await,
         Some(seen) => follow(&claims, &claim, &seed, seen).await,
     }
@@ -134,8 +135,7 @@ async fn clear(set: &InstanceSet, context: &Context, job: &str) -> Result<(), Er
     let Some(found) = found.map_err(failed("read the Job"))? else {
         return Ok(());
     };
-    let mut owners = found.owner_references().iter();
-    let own = owners.any(|owner| Some(&owner.uid) == set.metadata.uid.as_ref());
+    let own = is_of(&found.metadata, &set.uid().unwrap_or_default());
     if !own || found.metadata.deletion_timestamp.is_some() {
         return Ok(());
     }

@@ -85,7 +85,10 @@ pub(crate) enum Fault {
         date: Timestamp,
     },
     /// Too early.
-    #[error("Secret {secret}, key {field:?}: the certificate is not valid before {date}")]
+    #[error(
+        "Secret {secret}, key {field:?}: the certificate is not valid before {date}: a clock was ahead when it was issued, or \
+         the operator's is behind. Set the clocks of the nodes, or replace it"
+    )]
     NotYetValid {
         /// The Secret.
         secret: String,

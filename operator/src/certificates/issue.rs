@@ -21,6 +21,10 @@ const OPERATORS_LIFE: SignedDuration = SignedDuration::from_hours(24);
 /// Clocks of nodes may be behind the operator's by so much.
 const BEHIND: SignedDuration = SignedDuration::from_hours(2);
 
+/// A CA is valid from so long before: members are started with it and keep it, so one that was made while the clock was
+/// ahead must do when that is set right. What it signs is issued again then.
+const CA_BEHIND: SignedDuration = SignedDuration::from_hours(24 * 365 * 10);
+
 /// What only randomness gives.
 pub(crate) struct Material {
     /// A new key.
@@ -67,7 +71,7 @@ pub(crate) fn new_ca(
     material: &Material,
     now: Timestamp,
 ) -> Result<Made, IssueError> {
-    let (from, until) = (now.checked_sub(BEHIND)?, now.checked_add(CA_LIFE)?);
+    let (from, until) = (now.checked_sub(CA_BEHIND)?, now.checked_add(CA_LIFE)?);
     let mut params = params(&format!("{component} CA"), from, until, material.serial);
     // It signs members and clients, and no further CA.
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));

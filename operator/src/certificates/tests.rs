@@ -245,6 +245,29 @@ fn clocks_that_are_an_hour_behind_take_a_new_certificate() {
 }
 
 #[test]
+fn what_was_issued_while_the_clock_was_years_ahead_is_issued_again_by_the_same_ca() {
+    let ahead = after(5 * 365);
+    let made = new_ca("ledger-store", &material(1), ahead).expect("a CA");
+    let own = read_ca(&place(), &data(&made), now()).expect("a CA that is valid now");
+    let all = names();
+    let wanted = Wanted {
+        names: &all,
+        ca: &own.der,
+        ca_ends: own.not_after,
+    };
+    let verdict = |data: &Data| {
+        let found = read(&place(), data, Subject::Member, &[], now());
+        leaf(Some(&found), wanted, now())
+    };
+    let early = verdict(&data(&member(&own, ahead)));
+    let Leaf::Issue(why) = early else {
+        panic!("it is kept")
+    };
+    assert!(why.contains("a clock was ahead"), "{why}");
+    assert_eq!(verdict(&data(&member(&own, now()))), Leaf::Keep);
+}
+
+#[test]
 fn certificates_are_issued_when_they_are_missing_unsound_due_or_short_of_a_name() {
     let own = ca(now());
     let all = names();

@@ -9,7 +9,9 @@ use etcd_operator_api::settings::{
     OF_THE_AGENT, QUOTA, RELAY_CLIENTS_VARIABLE,
 };
 use etcd_operator_api::{Component, InstanceSet, names};
-use k8s_openapi::api::core::v1::{Container, EnvVar, EnvVarSource, ObjectFieldSelector, PodSpec};
+use k8s_openapi::api::core::v1::{
+    Container, EnvVar, EnvVarSource, ObjectFieldSelector, PodSpec, PodTemplateSpec,
+};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kbagent_protocol::flags;
 
@@ -55,7 +57,7 @@ pub(super) struct Flags {
     flags: BTreeMap<String, String>,
     /// Values of the agent's variables.
     agent: Vec<(&'static str, String)>,
-    /// The quota that volumes leave, where they do not hold the definition's.
+    /// The quota that volumes leave, where they do not hold the definition's, or not yet the owner's.
     pub(super) fitted: Option<u64>,
 }
 
@@ -99,6 +101,7 @@ pub(super) fn flags(
     }
     let fitted = match (wanted.get(QUOTA), number(QUOTA)) {
         (None, Some(quota)) => fitting_quota(component, its, quota),
+        (Some(_), Some(quota)) => its.and_then(|its| kept_quota(its, runtime, quota)),
         _ => None,
     };
     if let Some(fits) = fitted {
@@ -120,12 +123,8 @@ pub(super) fn flags(
 fn fitting_quota(component: &Component, its: Option<&InstanceSet>, quota: u64) -> Option<u64> {
     let templates = component.spec.volume_claim_templates.iter();
     let sizes = templates.filter_map(|t| amount(t.spec.resources.requests.get("storage")?));
-    // While volumes grow, the smallest one counts.
-    let volumes = its
-        .iter()
-        .flat_map(|its| its.status.iter().flat_map(|status| &status.volumes));
-    let there = volumes.filter_map(|volume| amount(&Quantity(volume.capacity.clone()?)));
-    let least = sizes.chain(there).fold(f64::INFINITY, f64::min);
+    let there = its.map_or(f64::INFINITY, smallest);
+    let least = sizes.fold(there, f64::min);
     #[expect(
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
@@ -133,6 +132,33 @@ fn fitting_quota(component: &Component, its: Option<&InstanceSet>, quota: u64) -
         reason = "sizes of claims are positive and far below 2^53 bytes"
     )]
     (quota as f64 >= least).then_some((least / 2.0) as u64)
+}
+
+/// The smallest volume that is there: while they grow it counts.
+fn smallest(its: &InstanceSet) -> f64 {
+    let status = its.status.iter();
+    let volumes = status.flat_map(|status| &status.volumes);
+    let there = volumes.filter_map(|volume| amount(&Quantity(volume.capacity.clone()?)));
+    there.fold(f64::INFINITY, f64::min)
+}
+
+/// The quota that etcd has, while a volume does not hold the larger one that is asked for. Of what is asked of claims
+/// nothing may ever come.
+fn kept_quota(its: &InstanceSet, runtime: &PodSpec, quota: u64) -> Option<u64> {
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a quota is far below 2^53 bytes"
+    )]
+    let holds = quota as f64 <= smallest(its);
+    if holds {
+        return None;
+    }
+    let etcd = &runtime.containers.first()?.name;
+    let template: PodTemplateSpec = its.spec.template.parse("spec.template").ok()?;
+    let mut containers = template.spec?.containers.into_iter();
+    let args = containers.find(|container| container.name == *etcd)?.args?;
+    let has: u64 = flags::last(&flags::joined(&args), QUOTA)?.parse().ok()?;
+    (has < quota).then_some(has)
 }
 
 /// By time, a bare number is one of hours; by revision, only a number will do.

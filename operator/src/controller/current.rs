@@ -141,10 +141,12 @@ where
         .await;
 }
 
-/// Whether reading something would fail again: the API server does not permit it, or the answer is not understood.
+/// Whether reading something would fail again: the API server does not permit it, does not have the kind (a single
+/// object that is not there is no error, and so is a namespace without any), or the answer is not understood. While it
+/// is in trouble itself (5xx) it takes no status either.
 pub(crate) fn is_lasting(error: &kube::Error) -> bool {
     match error {
-        kube::Error::Api(status) => is_refusal(status),
+        kube::Error::Api(status) => is_refusal(status) || status.code == 404,
         kube::Error::SerdeError(_) => true,
         _ => false,
     }

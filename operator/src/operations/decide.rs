@@ -61,12 +61,8 @@ pub(super) struct Decision {
 
 /// Decides about a request.
 pub(super) fn decide(request: &OpsRequest, seen: &Seen, now: &Time) -> Decision {
-    let mut story = Story {
-        request,
-        seen,
-        now,
-        status: request.status.clone().unwrap_or_default(),
-    };
+    let mut story = Story::new(request, seen, now);
+    story.readable();
     let (act, again) = match story.status.phase {
         None | Some(OpsPhase::Pending) => match story.withdrawal() {
             // An earlier release could go back to waiting after it had asked.
@@ -85,6 +81,11 @@ pub(super) fn decide(request: &OpsRequest, seen: &Seen, now: &Time) -> Decision 
     }
 }
 
+/// What a request that is being deleted still asks for, and takes back first.
+pub(super) fn leave(request: &OpsRequest, seen: &Seen, now: &Time) -> Option<Act> {
+    Story::new(request, seen, now).withdrawal()
+}
+
 type Next = (Act, Option<Duration>);
 
 struct Story<'a> {
@@ -92,4 +93,15 @@ struct Story<'a> {
     seen: &'a Seen,
     now: &'a Time,
     status: OpsRequestStatus,
+}
+
+impl<'a> Story<'a> {
+    fn new(request: &'a OpsRequest, seen: &'a Seen, now: &'a Time) -> Self {
+        Story {
+            request,
+            seen,
+            now,
+            status: request.status.clone().unwrap_or_default(),
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! IO in: what a decision about a request depends on, read from the API server (C2: not from a cache).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use etcd_operator_api::names::ComponentName;
 use etcd_operator_api::{Cluster, InstanceSet, OpsPhase, OpsRequest, OpsType, labels};
@@ -35,7 +36,12 @@ impl ObserveError {
     }
 }
 
-pub(super) async fn observe(context: &Context, request: &OpsRequest) -> Result<Seen, ObserveError> {
+/// What there is; `known` are the requests as the watch has them.
+pub(super) async fn observe(
+    context: &Context,
+    request: &OpsRequest,
+    known: &[Arc<OpsRequest>],
+) -> Result<Seen, ObserveError> {
     let namespace = request.namespace().unwrap_or_default();
     let client = &context.client;
     let failed = |what| move |source| ObserveError::Read { what, source };
@@ -48,13 +54,25 @@ pub(super) async fn observe(context: &Context, request: &OpsRequest) -> Result<S
         ..Seen::default()
     };
     let phase = request.status.as_ref().and_then(|status| status.phase);
-    let pending = matches!(phase, None | Some(OpsPhase::Pending));
+    let leaving = request.metadata.deletion_timestamp.is_some();
+    let pending = matches!(phase, None | Some(OpsPhase::Pending)) && !leaving;
     if !pending {
         claims(context, request, &namespace, &mut seen).await?;
     }
     let Some(cluster) = &seen.cluster else {
         return Ok(seen);
     };
+    let requests: Api<OpsRequest> = Api::namespaced(client.clone(), &namespace);
+    // One that the watch has before it is read alone: each that waits would list all of them.
+    let all = known.iter().map(|known| &**known);
+    if pending
+        && let Some(first) = queue::before(request, all, cluster)
+        && let Ok(Some(first)) = requests.get_opt(&first.name_any()).await
+        && queue::before(request, [&first], cluster).is_some()
+    {
+        seen.requests = vec![first];
+        return Ok(seen);
+    }
     // While one of this type runs another may be forced past it.
     let may_be_passed = request.spec.kind == OpsType::Custom && phase == Some(OpsPhase::Running);
     if pending || phase == Some(OpsPhase::Creating) || may_be_passed {
@@ -212,4 +230,51 @@ async fn instance_sets(
         }
     }
     Ok(sets)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::fake_api::server;
+
+    fn restart(name: &str) -> Value {
+        json!({ "metadata": { "name": name, "namespace": "ns", "uid": name },
+            "spec": { "clusterName": "db", "type": "Restart", "restart": [{ "componentName": "etcd" }] } })
+    }
+
+    #[tokio::test]
+    async fn one_that_waits_for_another_reads_that_one_alone() {
+        let (own, mut first) = (restart("b"), restart("a"));
+        first["status"] = json!({ "phase": "Running", "startTimestamp": "2026-01-01T00:00:00Z" });
+        let read = |object: &Value| -> OpsRequest {
+            serde_json::from_value(object.clone()).expect("a request")
+        };
+        let known = [Arc::new(read(&own)), Arc::new(read(&first))];
+        for (ended, lists) in [(false, 0), (true, 1)] {
+            let (own, mut live) = (own.clone(), first.clone());
+            if ended {
+                live["status"]["phase"] = json!("Succeed");
+            }
+            let (context, asked) = server(move |line| match line {
+                line if line.contains("/clusters/db") => (
+                    200,
+                    json!({ "metadata": { "name": "db", "namespace": "ns", "uid": "c" },
+                        "spec": { "terminationPolicy": "Delete", "componentSpecs": [] } }),
+                ),
+                line if line.contains("/opsrequests/a") => (200, live.clone()),
+                line if line.contains("/opsrequests/b") => (200, own.clone()),
+                _ => (200, json!({ "metadata": {}, "items": [] })),
+            });
+            let seen = observe(&context, &known[0], &known).await.expect("seen");
+            let names: Vec<_> = seen.requests.iter().map(ResourceExt::name_any).collect();
+            assert_eq!(names.is_empty(), ended, "{names:?}");
+            let asked = asked.lock().expect("no panic");
+            let listed = asked
+                .iter()
+                .filter(|(line, _)| line.contains("/opsrequests?"));
+            assert_eq!(listed.count(), lists, "{asked:?}");
+        }
+    }
 }

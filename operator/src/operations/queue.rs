@@ -115,7 +115,8 @@ fn stands_in_the_way(request: &OpsRequest, other: &OpsRequest) -> bool {
         && other.metadata.deletion_timestamp.is_none()
 }
 
-fn is_beside(request: &OpsRequest, other: &OpsRequest) -> bool {
+/// Whether both are of one Cluster.
+pub(super) fn is_beside(request: &OpsRequest, other: &OpsRequest) -> bool {
     other.spec.cluster_name == request.spec.cluster_name
         && other.metadata.namespace == request.metadata.namespace
 }

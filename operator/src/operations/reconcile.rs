@@ -18,17 +18,17 @@ use kube::{Resource, ResourceExt};
 use serde_json::json;
 
 use super::cluster_edit::{self, Answer, Mode};
-use super::decide::{Act, Decision, decide};
+use super::decide::{Act, Decision, decide, leave};
 use super::edit::{self, Change};
 use super::observe::{ObserveError, observe};
 use super::observed::Seen;
-use super::{agents, claims, queue, wishes};
+use super::{agents, claims, held, queue, wishes};
 use crate::client::message;
 use crate::cluster;
 use crate::component::RehearseError;
 use crate::controller::{
-    ApplyError, Blame, Context, Driver, Late, ROUNDS, STORM, delete, key, ours, readable, stuck,
-    touched, write_status,
+    ApplyError, Blame, Context, Driver, Late, ROUNDS, STORM, delete, key, ours, readable, release,
+    stuck, touched, write_status,
 };
 
 /// Retry after another client wrote first.
@@ -52,6 +52,8 @@ enum Error {
     Rehearse(#[from] RehearseError),
     #[error("failed to label the OpsRequest: {}", message(.0))]
     Label(kube::Error),
+    #[error("failed to write the finalizer of the OpsRequest: {}", message(.0))]
+    Hold(kube::Error),
     #[error("failed to edit the Cluster: {}", message(.0))]
     Edit(kube::Error),
     #[error("the Cluster has changed since it was read")]
@@ -66,6 +68,7 @@ impl Error {
     fn is_conflict(&self) -> bool {
         match self {
             Error::Apply(error) => error.is_conflict(),
+            Error::Hold(kube::Error::Api(status)) => status.is_conflict(),
             Error::Outdated => true,
             _ => false,
         }
@@ -88,6 +91,7 @@ pub(crate) async fn run(context: Arc<Context>) -> anyhow::Result<()> {
         .flat_map(move |touched| stream::iter(with_followers(touched, &turns)));
     let controller = Controller::for_stream(requests, store);
     let (by_cluster, by_set) = (controller.store(), controller.store());
+    let known = controller.store();
     let driver = Driver::new("OpsRequest", &context);
     controller
         .with_config(Config::default().debounce(STORM).concurrency(ROUNDS))
@@ -101,7 +105,10 @@ pub(crate) async fn run(context: Arc<Context>) -> anyhow::Result<()> {
             going_on(&by_set, namespace, &cluster.unwrap_or_default())
         })
         .run(
-            reconcile,
+            move |request, driver| {
+                let beside = known.state_filter(|other| queue::is_beside(&request, other));
+                reconcile(request, driver, beside)
+            },
             |request, error, driver| error_policy(&request, error, &driver),
             driver,
         )
@@ -148,15 +155,24 @@ fn error_policy(request: &OpsRequest, error: &Error, driver: &Driver) -> Action 
     driver.failed(request, error, false)
 }
 
-async fn reconcile(request: Arc<OpsRequest>, driver: Arc<Driver>) -> Result<Action, Error> {
-    let round = Box::pin(reconcile_request(&request, &driver.context));
+async fn reconcile(
+    request: Arc<OpsRequest>,
+    driver: Arc<Driver>,
+    known: Vec<Arc<OpsRequest>>,
+) -> Result<Action, Error> {
+    let round = Box::pin(reconcile_request(&request, &driver.context, &known));
     driver
         .round(&*request, LIMIT, Error::is_conflict, round)
         .await
 }
 
-async fn reconcile_request(cached: &OpsRequest, context: &Context) -> Result<Action, Error> {
-    if cached.metadata.deletion_timestamp.is_some() {
+/// One round; `known` are the requests of its Cluster as the watch has them.
+async fn reconcile_request(
+    cached: &OpsRequest,
+    context: &Context,
+    known: &[Arc<OpsRequest>],
+) -> Result<Action, Error> {
+    if cached.metadata.deletion_timestamp.is_some() && !held::is_held(cached) {
         return Ok(Action::await_change());
     }
     let now = Time(Timestamp::now());
@@ -169,7 +185,13 @@ async fn reconcile_request(cached: &OpsRequest, context: &Context) -> Result<Act
     let Some(request) = live else {
         return Ok(Action::await_change());
     };
-    let mut seen = look(&request, context).await?;
+    if request.metadata.deletion_timestamp.is_some() {
+        return Box::pin(depart(&request, context, &now)).await;
+    }
+    if held::hold(context, &request).await.map_err(Error::Hold)? {
+        return Ok(Action::requeue(CONFLICT));
+    }
+    let mut seen = look(&request, context, known).await?;
     if let Some(cluster) = &seen.cluster
         && belong(&request, cluster, context).await?
     {
@@ -188,14 +210,17 @@ async fn reconcile_request(cached: &OpsRequest, context: &Context) -> Result<Act
     carry_out(&request, &seen, decision, context).await
 }
 
-/// What there is. The status of a request that waits says what can never be read: what it waits for is written over
-/// when it begins.
-async fn look(request: &OpsRequest, context: &Context) -> Result<Seen, ObserveError> {
-    let seen = observe(context, request).await;
+/// What there is. The status of a request that has not ended says what can never be read, until it can.
+async fn look(
+    request: &OpsRequest,
+    context: &Context,
+    known: &[Arc<OpsRequest>],
+) -> Result<Seen, ObserveError> {
+    let seen = observe(context, request, known).await;
     let phase = request.status.as_ref().and_then(|status| status.phase);
     if let Err(error) = &seen
         && error.is_lasting()
-        && matches!(phase, None | Some(OpsPhase::Pending))
+        && !phase.is_some_and(OpsPhase::is_ended)
     {
         let blame = Blame::Condition(
             ConditionType::WaitForProgressing,
@@ -235,21 +260,42 @@ async fn carry_out(
         (Act::Rebuild, _) => claims::mark(context, request, &status.last_configuration)
             .await
             .map_err(Error::Mark)?,
-        (Act::Unmark, _) => claims::unmark(context, request, &seen.marks)
-            .await
-            .map_err(Error::Mark)?,
-        (Act::Recover(asked), _) => wishes::ask(context, request, labels::RECOVER, &asked)
-            .await
-            .map_err(Error::Ask)?,
-        (Act::Defragment(asked), _) => {
-            wishes::ask(context, request, labels::DEFRAGMENT, &asked)
-                .await
-                .map_err(Error::Ask)?;
-        }
-        (Act::Record | Act::Switchover | Act::Rehearse(_) | Act::Edit(_), _) => {}
+        (act, _) => ask(request, seen, act, context).await?,
     }
     record(request, status, context).await?;
     Ok(Action::requeue(again.unwrap_or(BACKSTOP)))
+}
+
+/// Writes what asks for an operation, or takes it off.
+async fn ask(request: &OpsRequest, seen: &Seen, act: Act, context: &Context) -> Result<(), Error> {
+    match act {
+        Act::Unmark => claims::unmark(context, request, &seen.marks)
+            .await
+            .map_err(Error::Mark),
+        Act::Recover(asked) => wishes::ask(context, request, labels::RECOVER, &asked)
+            .await
+            .map_err(Error::Ask),
+        Act::Defragment(asked) => wishes::ask(context, request, labels::DEFRAGMENT, &asked)
+            .await
+            .map_err(Error::Ask),
+        _ => Ok(()),
+    }
+}
+
+/// A request that is being deleted: what it asks for is taken off first.
+async fn depart(request: &OpsRequest, context: &Context, now: &Time) -> Result<Action, Error> {
+    if !held::is_held(request) {
+        return Ok(Action::await_change());
+    }
+    let seen = look(request, context, &[]).await?;
+    if let Some(act) = leave(request, &seen, now) {
+        ask(request, &seen, act, context).await?;
+        return Ok(Action::requeue(CONFLICT));
+    }
+    release(&context.client, request, labels::OPS_REQUEST_FINALIZER)
+        .await
+        .map_err(Error::Hold)?;
+    Ok(Action::await_change())
 }
 
 /// Whether the Cluster can be carried out with the changes in it; why not when it cannot.
@@ -363,10 +409,10 @@ fn api(request: &OpsRequest, context: &Context) -> Api<OpsRequest> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fake_api::{failure, server};
+    use crate::fake_api::{Asked, failure, server};
 
     #[tokio::test]
-    async fn what_one_that_waits_may_not_read_is_told_in_its_status() {
+    async fn what_may_not_be_read_is_told_in_the_status_until_the_end() {
         let mut object = json!({ "metadata": { "name": "a", "namespace": "ns", "uid": "a" },
             "spec": { "clusterName": "db", "type": "Restart", "restart": [{ "componentName": "etcd" }] } });
         let written = |object: &serde_json::Value| {
@@ -377,20 +423,90 @@ mod tests {
                 false => (200, object.clone()),
             });
             async move {
-                let result = Box::pin(reconcile_request(&request, &context)).await;
+                let result = Box::pin(reconcile_request(&request, &context, &[])).await;
                 assert!(result.is_err());
                 let asked = asked.lock().expect("no panic");
                 let mut written = asked.iter().filter(|(line, _)| line.starts_with("PATCH"));
                 written.next().cloned()
             }
         };
-        let (line, body) = written(&object).await.expect("a status");
-        assert!(line.contains("/opsrequests/a/status"), "{line}");
-        let told = &body["status"]["conditions"][0];
-        assert_eq!(told["type"], "WaitForProgressing");
-        let text = told["message"].to_string();
-        assert!(text.contains("it is not permitted"), "{text}");
-        object["status"] = json!({ "phase": "Running" });
+        for phase in [json!(null), json!("Running"), json!("Cancelling")] {
+            object["status"] = json!({ "phase": phase });
+            let (line, body) = written(&object).await.expect("a status");
+            assert!(line.contains("/opsrequests/a/status"), "{line}");
+            let told = &body["status"]["conditions"][0];
+            assert_eq!(told["type"], "WaitForProgressing");
+            let text = told["message"].to_string();
+            assert!(text.contains("it is not permitted"), "{text}");
+        }
+        object["status"] = json!({ "phase": "Succeed" });
         assert_eq!(written(&object).await, None);
+    }
+
+    /// A rebuild that is in this phase, of a member whose claim has its mark or none; what a round of it writes.
+    async fn rebuild(phase: &str, metadata: serde_json::Value, marked: bool) -> Vec<Asked> {
+        let mut object = json!({ "metadata": { "name": "a", "namespace": "ns", "uid": "a", "resourceVersion": "3" },
+            "spec": { "clusterName": "db", "type": "RebuildInstance", "rebuildFrom": [
+                { "componentName": "etcd", "instances": [{ "name": "db-etcd-0" }] }] },
+            "status": { "phase": phase } });
+        for (field, value) in metadata.as_object().into_iter().flatten() {
+            object["metadata"][field] = value.clone();
+        }
+        let request: OpsRequest = serde_json::from_value(object.clone()).expect("a request");
+        let (context, asked) = server(move |line| {
+            if line.contains("/clusters/db") {
+                return failure(404, "NotFound", "it is gone");
+            }
+            if line.contains("/persistentvolumeclaims") {
+                let mut claim = json!({ "metadata": { "name": "data-db-etcd-0", "namespace": "ns", "uid": "u",
+                    "resourceVersion": "5" } });
+                if marked {
+                    claim["metadata"]["annotations"] = json!({ labels::REBUILD: "a" });
+                }
+                return match line.starts_with("GET") {
+                    true => (200, json!({ "metadata": {}, "items": [claim] })),
+                    false => (200, claim),
+                };
+            }
+            (200, object.clone())
+        });
+        let round = Box::pin(reconcile_request(&request, &context, &[]));
+        round.await.expect("a round");
+        let asked = asked.lock().expect("no panic");
+        let written = asked.iter().filter(|(line, _)| !line.starts_with("GET"));
+        written.cloned().collect()
+    }
+
+    #[tokio::test]
+    async fn one_that_is_deleted_takes_its_marks_along() {
+        let leaving = json!({ "finalizers": [labels::OPS_REQUEST_FINALIZER],
+            "deletionTimestamp": "2026-01-01T00:00:00Z" });
+        let written = rebuild("Running", leaving.clone(), true).await;
+        let [(line, body)] = &written[..] else {
+            panic!("{written:?}")
+        };
+        assert!(line.contains("/persistentvolumeclaims/data-db-etcd-0"));
+        let marks = &body["metadata"]["annotations"];
+        assert_eq!(marks.get(labels::REBUILD), Some(&json!(null)), "{body}");
+        let written = rebuild("Running", leaving, false).await;
+        let [(line, body)] = &written[..] else {
+            panic!("{written:?}")
+        };
+        assert!(line.contains("/opsrequests/a?"), "{line}");
+        assert_eq!(body["metadata"]["finalizers"], json!([]), "{body}");
+    }
+
+    #[tokio::test]
+    async fn one_that_asks_by_marks_is_held_while_it_is_under_way() {
+        let finalizers = |written: &[Asked]| written[0].1["metadata"]["finalizers"].clone();
+        for phase in ["Creating", "Running"] {
+            let written = rebuild(phase, json!({}), false).await;
+            assert_eq!(written.len(), 1, "it is held first: {written:?}");
+            let wanted = json!([labels::OPS_REQUEST_FINALIZER]);
+            assert_eq!(finalizers(&written), wanted);
+        }
+        let held = json!({ "finalizers": [labels::OPS_REQUEST_FINALIZER] });
+        let written = rebuild("Succeed", held, false).await;
+        assert_eq!(finalizers(&written), json!([]));
     }
 }

@@ -2,13 +2,13 @@
 
 use std::fmt::Write;
 
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
-use kbagent_protocol::{ArchiveReport, PATH_ARCHIVE, PATH_HEALTHZ};
-use tokio::sync::watch::Receiver;
+use kbagent_protocol::{ArchiveBase, ArchiveReport, PATH_ARCHIVE, PATH_HEALTHZ};
+use tokio::sync::watch::{Receiver, Sender};
 use tokio::time::Instant;
 
 use super::standing::Standing;
@@ -18,27 +18,40 @@ use crate::progress::listen;
 /// Longest text of a failure that is told, in characters.
 const TEXT: usize = 900;
 
-/// Serves until it is dropped.
+#[derive(Clone)]
+struct App {
+    standing: Receiver<Standing>,
+    told: Sender<Option<i64>>,
+}
+
+/// Serves until it is dropped, and passes on what it is told of full backups.
 ///
 /// # Errors
 /// When the port cannot be had.
 pub async fn serve(
     port: u16,
     standing: Receiver<Standing>,
+    told: Sender<Option<i64>>,
 ) -> Result<std::convert::Infallible, Error> {
     let router = Router::new()
         .route(PATH_ARCHIVE, get(json))
         .route("/metrics", get(metrics))
         .route(PATH_HEALTHZ, get(async || "ok\n"))
-        .with_state(standing);
+        .with_state(App { standing, told });
     listen(port, router).await
 }
 
-async fn json(State(standing): State<Receiver<Standing>>) -> Json<ArchiveReport> {
+async fn json(
+    State(App { standing, told }): State<App>,
+    Query(ArchiveBase { base }): Query<ArchiveBase>,
+) -> Json<ArchiveReport> {
+    if base.is_some() {
+        told.send_replace(base);
+    }
     Json(report(&standing.borrow(), Instant::now()))
 }
 
-async fn metrics(State(standing): State<Receiver<Standing>>) -> impl IntoResponse {
+async fn metrics(State(App { standing, .. }): State<App>) -> impl IntoResponse {
     let text = text(&standing.borrow(), Instant::now());
     (
         [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
@@ -169,36 +182,43 @@ mod tests {
         );
     }
 
-    #[tokio::test]
-    async fn it_is_served_as_json() {
+    /// What is answered at this port.
+    async fn ask(port: u16, query: &str) -> ArchiveReport {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let mut stream = loop {
+            match tokio::net::TcpStream::connect(("127.0.0.1", port)).await {
+                Ok(stream) => break stream,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        };
+        let request =
+            format!("GET {PATH_ARCHIVE}{query} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.expect("written");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("an answer");
+        let body = answer.split("\r\n\r\n").nth(1).expect("a body");
+        serde_json::from_str(body).expect("a report")
+    }
+
+    #[tokio::test]
+    async fn it_is_served_as_json_and_takes_what_it_is_told_of_full_backups() {
         let port = std::net::TcpListener::bind("127.0.0.1:0")
             .expect("a port")
             .local_addr()
             .expect("one")
             .port();
         let (sender, receiver) = tokio::sync::watch::channel(Standing::default());
-        let asked = async {
-            let mut stream = loop {
-                match tokio::net::TcpStream::connect(("127.0.0.1", port)).await {
-                    Ok(stream) => break stream,
-                    Err(_) => tokio::task::yield_now().await,
-                }
-            };
-            let request =
-                format!("GET {PATH_ARCHIVE} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
-            stream.write_all(request.as_bytes()).await.expect("written");
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).await.expect("an answer");
-            answer
-        };
+        let (tells, told) = tokio::sync::watch::channel(None);
         sender.send_modify(|standing| standing.through = 77);
-        let answer = tokio::select! {
-            answer = asked => answer,
-            _ = serve(port, receiver) => unreachable!(),
+        let asked = async {
+            for (query, base) in [("", None), ("?base=9", Some(9)), ("?base=-1", Some(-1))] {
+                assert_eq!(ask(port, query).await.through, 77);
+                assert_eq!(*told.borrow(), base, "{query}");
+            }
         };
-        let body = answer.split("\r\n\r\n").nth(1).expect("a body");
-        let told: ArchiveReport = serde_json::from_str(body).expect("a report");
-        assert_eq!(told.through, 77);
+        tokio::select! {
+            () = asked => {}
+            _ = serve(port, receiver, tells) => unreachable!(),
+        }
     }
 }

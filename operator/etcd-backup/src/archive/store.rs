@@ -1,5 +1,6 @@
 //! An archive in its repository: appended to by one writer, merged, pruned, and read in order.
 
+use std::cmp::Reverse;
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 
@@ -10,6 +11,7 @@ use object_store::path::Path;
 use super::history::Last;
 use super::name::{Object, cover, is_mark, mark_name};
 use super::segment::{BODY, Gap, Link, Segment};
+use crate::apart::apart;
 use crate::error::Error;
 use crate::path::Folder;
 use crate::repository::Repository;
@@ -92,6 +94,14 @@ impl Archive {
     #[must_use]
     pub fn path(&self, object: &Object) -> Path {
         self.folder.path().clone().join(object.name())
+    }
+
+    /// Refuses a place in the folder of another backup.
+    ///
+    /// # Errors
+    /// When it lies in one.
+    pub async fn apart(&self) -> Result<(), Error> {
+        apart(&self.repository, &self.folder).await
     }
 
     /// Whether the repository refuses a second writer.
@@ -334,16 +344,37 @@ impl Archive {
         Ok(())
     }
 
-    /// Revision of the newest verified full backup beside the archive, of the same etcd cluster.
+    /// Revision of the newest verified full backup beside the archive, of the same etcd cluster, whose snapshot is there;
+    /// of none above the revision `most`.
     ///
     /// # Errors
     /// When the repository does not answer.
-    pub async fn base(&self, cluster_id: &str) -> Result<Option<i64>, Error> {
-        let manifests = self.repository.beside(&self.folder).await?;
-        let proven = manifests
-            .into_iter()
-            .filter(|found| found.cluster_id == cluster_id && found.verification.verified);
-        Ok(proven.filter_map(|found| found.revision).max())
+    pub async fn base(&self, cluster_id: &str, most: i64) -> Result<Option<i64>, Error> {
+        let mut proven = self.repository.beside(&self.folder).await?;
+        proven.retain(|(_, found)| {
+            found.cluster_id == cluster_id
+                && found.verification.verified
+                && found.revision.is_some_and(|revision| revision <= most)
+        });
+        proven.sort_by_key(|(_, found)| Reverse(found.revision));
+        for (folder, found) in proven {
+            let snapshot = folder.path().clone().join(found.object.as_str());
+            if self.repository.length(&snapshot).await? == Some(found.bytes) {
+                return Ok(found.revision);
+            }
+        }
+        Ok(None)
+    }
+
+    /// When the newest object was stored, by the repository's clock.
+    ///
+    /// # Errors
+    /// When the repository does not answer.
+    pub async fn dated(&self, inventory: &Inventory) -> Result<Option<i64>, Error> {
+        match inventory.chain.back() {
+            Some((object, _)) => self.repository.dated(&self.path(object)).await,
+            None => Ok(None),
+        }
     }
 
     /// Whether anything ended before a time (milliseconds since 1970) that could be deleted.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::{BoxFuture, Fuse, FusedFuture};
-use tokio::sync::watch::Sender;
+use tokio::sync::watch::{Receiver, Sender};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::ask::{Asked, Asks};
@@ -50,6 +50,8 @@ pub struct Write {
     pub backup_uid: String,
     /// What is older is deleted.
     pub keep: Option<Duration>,
+    /// Revision of the newest full backup that counts, where another process tells it: nothing above it is deleted.
+    pub told: Option<Receiver<Option<i64>>>,
 }
 
 /// Why a watch is begun again, or never.
@@ -216,8 +218,12 @@ impl<'a> Writer<'a> {
         standing: &'a Sender<Standing>,
         cluster: &str,
     ) -> Result<Self, Error> {
-        archive.fences(&settings.writer).await?;
         let inventory = archive.inventory().await?;
+        // One that has begun continues where it is.
+        if inventory.chain.is_empty() {
+            archive.apart().await?;
+        }
+        archive.fences(&settings.writer).await?;
         let tail = archive.tail(&inventory).await?;
         let begins = match inventory.chain.front() {
             Some((object, _)) => archive.read(object).await?.into_iter().next(),
@@ -252,6 +258,8 @@ impl<'a> Writer<'a> {
             inventory,
             cluster_id: collector.cluster_id().to_owned(),
             keep: settings.keep,
+            told: settings.told.clone(),
+            clock: now,
             standing: standing.clone(),
         });
         Ok(Writer {

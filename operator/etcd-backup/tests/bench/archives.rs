@@ -109,6 +109,7 @@ pub(crate) fn settings((url, tls): (&str, &Path), after: i64, writer: &str) -> W
         writer: writer.to_owned(),
         backup_uid: "uid".into(),
         keep: None,
+        told: None,
     }
 }
 

@@ -340,6 +340,17 @@ fn what_keeps_an_archive_is_gone_before_its_data() {
 }
 
 #[test]
+fn a_deployment_of_its_name_that_is_anothers_is_waited_for() {
+    let mut seen = with(vec![full("f", 7)], None);
+    seen.foreign = Some("Deployment demo/archive-pitr-87654321 was not made".into());
+    for backup in [archive(), begun()] {
+        let told = decided_of(&backup, &seen, 2);
+        assert_eq!(told.act, Act::Record);
+        assert_eq!(told.status.failure_reason, seen.foreign);
+    }
+}
+
+#[test]
 fn what_an_archive_can_be_restored_to_depends_on_the_full_backups_that_are_there() {
     let backup = begun();
     let mut late = full("g", 5000);

@@ -1,11 +1,12 @@
 //! Jobs as they are made and read, and what is written beside them.
 
 use etcd_operator_api::InstanceSet;
+use etcd_operator_api::backup::BackupStatus;
 use etcd_operator_api::names::ComponentName;
 
 use super::*;
 use crate::backup::observe::certificate;
-use crate::backup::{Context, credential, plan, reconcile};
+use crate::backup::{Context, credential, plan, proven, reconcile};
 
 fn made_job() -> Job {
     let decision = decided(&held(), &seen(), 1);
@@ -349,6 +350,130 @@ async fn without_a_fit_member_only_the_status_is_written() {
         written[0].0
     );
     assert_eq!(written[0].1["status"]["phase"], "New");
+}
+
+#[tokio::test]
+async fn what_has_the_name_of_its_own_and_is_not_is_neither_believed_nor_deleted() {
+    for (method, path) in [("datafile", "/jobs/"), ("archive", "/deployments/")] {
+        for owner in ["12345678-aaaa", "another"] {
+            let (frame, asked) = server(move |line| {
+                if line.contains(path) {
+                    return (
+                        200,
+                        json!({ "metadata": { "name": "x", "namespace": "demo", "uid": "xu", "ownerReferences": [
+                            { "apiVersion": "v1", "kind": "Backup", "name": "b", "uid": owner, "controller": true }] } }),
+                    );
+                }
+                answers(line)
+            });
+            let mut leaving = held();
+            leaving.spec.backup_method = method.into();
+            leaving.metadata.deletion_timestamp = Some(at(50));
+            let round = reconcile::round(&leaving, &context(frame)).await;
+            round.expect("a round");
+            let asked = asked.lock().expect("no panic");
+            let mut deleted = asked.iter().filter(|(line, _)| line.starts_with("DELETE"));
+            let gone = deleted
+                .next()
+                .map(|(_, body)| &body["preconditions"]["uid"]);
+            let own = (owner != "another").then(|| json!("xu"));
+            assert_eq!(gone, own.as_ref(), "{method} of {owner}: {asked:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn earlier_backups_whose_data_the_next_ones_job_does_not_find_say_so() {
+    let named = |name: &str, path: &str, verified: bool| {
+        let mut other = held();
+        other.metadata.name = Some(name.into());
+        other.metadata.uid = Some(name.into());
+        let status = json!({ "phase": "Completed", "verified": verified, "path": format!("{path}/{name}"),
+            "backupRepoName": "s3-repo", "completionTimestamp": "2026-01-01T00:00:00Z" });
+        other.status = serde_json::from_value(status).expect("a status");
+        other
+    };
+    let Act::Begin(parts) = decided(&held(), &seen(), 1).act else {
+        panic!("no job");
+    };
+    let (folder, _) = parts.0.path.rsplit_once('/').expect("a folder");
+    let others = vec![
+        named("a", folder, true),
+        named("b", folder, true),
+        named("unproven", folder, false),
+        named("elsewhere", "all/demo", true),
+    ];
+    let Act::Begin(parts) = decided(&held(), &holding(others.clone()), 1).act else {
+        panic!("no job");
+    };
+    assert_eq!(parts.1.earlier, ["b", "a"]);
+    let pod = job::save(&parts.0, "j", Some("copy"), &parts.1).spec;
+    let pod = pod.and_then(|spec| spec.template.spec).expect("a pod");
+    let arguments = pod.containers[0].args.as_ref().expect("arguments");
+    assert!(
+        arguments.contains(&"--earlier=a".to_owned()),
+        "{arguments:?}"
+    );
+    let mut begun = held();
+    begun.status = Some(begun_status(&parts.0.path));
+    let lost = ["b", "unproven", "elsewhere"].map(str::to_owned);
+    let report = BackupReport::of(summary()).without(lost.into());
+    let seen = Seen {
+        others: others.into(),
+        ..running(JobState::Succeeded, Some(report))
+    };
+    let done = decided(&begun, &seen, 9).status;
+    let found = proven::lost(&begun, &done, &seen);
+    let (frame, asked) = server(answers);
+    let context = context(frame);
+    let told = reconcile::tell_lost(&context, &begun, &found).await;
+    told.expect("it is told");
+    {
+        let asked = asked.lock().expect("no panic");
+        let written = asked.iter().filter(|(line, _)| line.starts_with("PATCH"));
+        let written: Vec<_> = written.collect();
+        let [(line, body)] = written.as_slice() else {
+            panic!("{written:?}");
+        };
+        assert!(line.contains("/backups/b/status"), "{line}");
+        assert_eq!(body["status"]["verified"], false);
+        let why = body["status"]["failureReason"].to_string();
+        assert!(
+            why.contains("s3-repo") && why.contains("etcd-cluster-backup"),
+            "{why}"
+        );
+    }
+    // Once: not in each round after its end.
+    begun.status = Some(done.clone());
+    assert!(proven::lost(&begun, &done, &seen).is_empty());
+}
+
+/// Of one whose Job runs, in this folder.
+fn begun_status(path: &str) -> BackupStatus {
+    let status =
+        json!({ "phase": "Running", "job": "j", "path": path, "backupRepoName": "s3-repo" });
+    serde_json::from_value(status).expect("a status")
+}
+
+#[tokio::test]
+async fn one_that_has_expired_by_the_operators_clock_alone_stays() {
+    let deleted = |date: Option<&'static str>| async move {
+        let (frame, asked) = server(move |line| match line.starts_with("GET /version") {
+            true => (200, json!({ "date": date })),
+            false => answers(line),
+        });
+        let mut old = held();
+        old.spec.retention_period = Some("7d".into());
+        let status = json!({ "phase": "Completed", "verified": true, "completionTimestamp": "2020-01-01T00:00:00Z" });
+        old.status = serde_json::from_value(status).expect("a status");
+        let round = reconcile::round(&old, &context(frame)).await;
+        round.expect("a round");
+        let asked = asked.lock().expect("no panic");
+        asked.iter().any(|(line, _)| line.starts_with("DELETE"))
+    };
+    assert!(!deleted(Some("Tue, 07 Jan 2020 00:00:00 GMT")).await);
+    assert!(deleted(Some("Thu, 09 Jan 2020 00:00:00 GMT")).await);
+    assert!(deleted(None).await, "no more is known");
 }
 
 #[test]

@@ -199,6 +199,31 @@ async fn a_round_reads_no_credential_and_makes_one_job() {
 }
 
 #[tokio::test]
+async fn a_job_that_was_not_made_for_a_repository_is_left_alone() {
+    let (context, asked) = server(|line| match line {
+        _ if line.starts_with("GET") && line.contains("/jobs/") => (
+            200,
+            json!({ "metadata": { "name": "probe-s3-repo-12345678", "namespace": "kb-system", "uid": "x" } }),
+        ),
+        _ => (200, serde_json::to_value(bucket()).expect("json")),
+    });
+    round(bucket(), &context).await.expect("a round");
+    let asked = asked.lock().expect("no panic");
+    let mut written = asked.iter().filter(|(line, _)| !line.starts_with("GET"));
+    let (line, body) = written.next().expect("a status");
+    assert!(
+        line.starts_with("PUT") && written.next().is_none(),
+        "{asked:?}"
+    );
+    assert_eq!(body["status"]["phase"], "Failed");
+    let told = body["status"]["conditions"].to_string();
+    assert!(
+        told.contains("Job kb-system/probe-s3-repo-12345678 was not made"),
+        "{told}"
+    );
+}
+
+#[tokio::test]
 async fn a_credential_where_the_operator_has_no_rights_is_named_in_the_status() {
     for (served, expected) in [
         (

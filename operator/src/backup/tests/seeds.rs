@@ -81,7 +81,7 @@ async fn of_claim(
             (_, "restore-new-etcd-pvcuid00", Some(condition)) => (
                 200,
                 json!({ "metadata": { "name": name, "uid": "ju", "ownerReferences": [
-                    { "apiVersion": "v1", "kind": "InstanceSet", "name": "new-etcd", "uid": "iu" }] }, "status": { "conditions": [
+                    { "apiVersion": "v1", "kind": "InstanceSet", "name": "new-etcd", "uid": "iu", "controller": true }] }, "status": { "conditions": [
                     { "type": condition, "status": "True", "reason": "Why", "message": "told" }] } }),
             ),
             _ => failure(404, "NotFound", "none"),
@@ -248,6 +248,24 @@ async fn the_claim_says_when_it_is_filled_and_why_it_is_not() {
             .await
             .is_empty(),
         "nothing is left to do"
+    );
+}
+
+#[tokio::test]
+async fn a_job_that_was_not_made_for_it_fills_no_claim_and_stays() {
+    let mut another = set(None);
+    another.metadata.uid = Some("another".into());
+    let told = written(json!({}), Some("Complete"), &another).await;
+    let [(line, body)] = &told[..] else {
+        panic!("{told:?}");
+    };
+    assert!(line.starts_with("PATCH"), "{line}");
+    let annotations = &body["metadata"]["annotations"];
+    assert_eq!(annotations.get(FILLED), None);
+    let why = annotations[NOT_FILLED].to_string();
+    assert!(
+        why.contains("restore-new-etcd-pvcuid00 was not made by the operator"),
+        "{why}"
     );
 }
 

@@ -114,6 +114,33 @@ fn etcds_quota_follows_when_the_volumes_have_grown_and_not_before() {
     assert_eq!(quota(&large), ["2147483648"]);
 }
 
+#[test]
+fn a_larger_quota_waits_until_every_volume_holds_it() {
+    let mut asks = sized("30Gi");
+    let setting = ("quota-backend-bytes".to_owned(), "4294967296".to_owned());
+    asks.spec.configs = vec![ComponentConfig {
+        name: "etcd".into(),
+        variables: [setting].into(),
+        ..ComponentConfig::default()
+    }];
+    let quota = |observed: &Observed| {
+        let planned = plan(&asks, observed, "cluster.local").expect("a plan");
+        let (_, pod) = pod(&planned);
+        let args = pod.containers.iter().flat_map(|c| c.args.iter().flatten());
+        let found = args.filter_map(|arg| arg.strip_prefix("--quota-backend-bytes="));
+        found.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let mut small = running("30Gi", &["30Gi"; 3], "3Gi", Some(true));
+    assert_eq!(quota(&small), ["2147483648"]);
+    let large = running("30Gi", &["30Gi"; 3], "30Gi", Some(true));
+    assert_eq!(quota(&large), ["4294967296"]);
+    // An etcd that has it already keeps it: nothing is restarted.
+    let has = planned(&asks).instance_set.spec.template;
+    let its = small.instance_set.as_mut().expect("an InstanceSet");
+    its.spec.template = has;
+    assert_eq!(quota(&small), ["4294967296"]);
+}
+
 /// What the planner keeps on record of claims of this size while members are stopped or run, and the quota by it.
 fn quota_of(stop: bool) -> Vec<String> {
     let mut observed = running("30Gi", &["30Gi"; 3], "1Gi", Some(true));

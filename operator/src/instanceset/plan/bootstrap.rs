@@ -8,17 +8,15 @@ use etcd_operator_api::restore::NOT_FILLED;
 use super::latch::Latch;
 use super::next_pod::{self, PodTurn};
 use super::pods::{self, Purpose};
-use super::safety::{Gate, PATIENCE};
+use super::safety::{Gate, PATIENCE, quorum};
 use super::{Grace, Plan, Step, Waiting, revision, volumes};
 use crate::instanceset::desired::Desired;
-use crate::instanceset::observed::{Observed, PodSeen};
+use crate::instanceset::observed::{NodeSeen, Observed, PodSeen};
 
 /// Makes the claims and pods of the frozen set.
 pub(crate) fn plan(desired: &Desired, seen: &Observed, latch: &Latch, plan: &mut Plan) {
-    let unfilled = latch
-        .frozen
-        .iter()
-        .find_map(|pod| unfilled(desired, seen, pod));
+    let mut frozen = latch.frozen.iter();
+    let unfilled = frozen.find_map(|pod| unfilled(desired, seen, pod));
     let seeded = unfilled.is_none();
     plan.waiting.extend(unfilled);
     plan.waiting
@@ -32,6 +30,10 @@ pub(crate) fn plan(desired: &Desired, seen: &Observed, latch: &Latch, plan: &mut
             whole.push(pod);
         }
     }
+    if begin_again(desired, seen, latch, plan) {
+        return;
+    }
+    cannot_form(desired, seen, latch, plan);
     let refused = seen.refused_template.clone();
     plan.waiting.extend(refused.map(Waiting::TemplateRefused));
     let mut gate = Gate::forming(seen);
@@ -80,6 +82,53 @@ pub(crate) fn plan(desired: &Desired, seen: &Observed, latch: &Latch, plan: &mut
         let why = "its template has changed before the cluster has formed";
         next_pod::remove_pod(name, pod, Grace::Template, why, &mut gate, plan);
     }
+}
+
+/// Says so when claims of so many members were lost that the others are no majority.
+fn cannot_form(desired: &Desired, seen: &Observed, latch: &Latch, plan: &mut Plan) {
+    let early = |why: &Waiting| matches!(why, Waiting::ClaimLostEarly(_));
+    if !plan.waiting.iter().any(early) {
+        return;
+    }
+    let lost = latch.frozen.iter().filter(|pod| {
+        let mut claims = desired.claims.iter();
+        claims.any(|template| !seen.claims.contains_key(&names::claim(&template.name, pod)))
+    });
+    let lost: Vec<&str> = lost.map(String::as_str).collect();
+    let all = latch.frozen.len();
+    if all - lost.len() < quorum(all) {
+        plan.waiting.retain(|why| !early(why));
+        plan.waiting.push(Waiting::CannotForm {
+            lost: lost.join(", "),
+            all: latch.frozen.join(", "),
+        });
+    }
+}
+
+/// Deletes the pods of a set of which no claim is there, when none of them was ever placed on a node: there is no disk
+/// that could hold anything, and without pods the set begins again.
+fn begin_again(desired: &Desired, seen: &Observed, latch: &Latch, plan: &mut Plan) -> bool {
+    let there = latch.frozen.iter();
+    let there = there.filter_map(|name| Some((name, seen.pods.get(name)?)));
+    let there: Vec<(&String, &PodSeen)> = there.collect();
+    let has_disk = |pod: &String| {
+        let mut claims = desired.claims.iter();
+        claims.any(|template| seen.claims.contains_key(&names::claim(&template.name, pod)))
+    };
+    let is_new = |pod: &PodSeen| pod.owned && pod.node == NodeSeen::Unassigned;
+    if desired.claims.is_empty()
+        || there.is_empty()
+        || latch.frozen.iter().any(has_disk)
+        || !there.iter().all(|(_, pod)| is_new(pod))
+    {
+        return false;
+    }
+    let mut gate = Gate::forming(seen);
+    for (name, pod) in there.into_iter().filter(|(_, pod)| !pod.terminating) {
+        let why = "the claims of all members were lost before any of them had started";
+        next_pod::remove_pod(name, pod, Grace::Template, why, &mut gate, plan);
+    }
+    true
 }
 
 /// Why the member's claims do not hold the backup yet that it begins with.

@@ -154,15 +154,18 @@ fn judge((name, pod): (&str, Option<&PodSeen>), member: &Member, due: Due) -> St
             "the agent of {name} does not say what the member's log holds: if this lasts, its own log says \
              why, or it is of an earlier release of the operator: an OpsRequest Restart makes the pod with a newer one"
         )),
-        Some(log) if log.read_to < due.read.max(due.applied) => Stage::Unknown(format!(
-            "the agent of {name} has read the member's log up to entry {}, and {} is needed",
-            log.read_to,
-            due.read.max(due.applied)
-        )),
+        Some(log) if log.read_to < due.read.max(due.applied) => {
+            let needed = due.read.max(due.applied);
+            let part = part(log.read_to, needed);
+            Stage::Unknown(format!(
+                "the agent of {name} has read {part} of the member's log up to entry {needed}, which is needed"
+            ))
+        }
         // What is not applied may be replaced by other entries.
         Some(_) if status.applied_index < due.applied => Stage::Unknown(format!(
-            "the member of {name} has applied the log up to entry {}, and {} is needed",
-            status.applied_index, due.applied
+            "the member of {name} has applied {} of its log up to entry {}, which is needed",
+            part(status.applied_index, due.applied),
+            due.applied
         )),
         Some(log) => log.old_request.map_or(Stage::Ready, |index| {
             Stage::Holds(format!(
@@ -171,6 +174,12 @@ fn judge((name, pod): (&str, Option<&PodSeen>), member: &Member, due: Due) -> St
             ))
         }),
     }
+}
+
+/// How much is done, in steps of ten: a status that says so is written a few times, and not in each round (C6).
+fn part(done: u64, all: u64) -> String {
+    let tenths = done.saturating_mul(10) / all.max(1);
+    format!("about {} %", tenths * 10)
 }
 
 /// The log's end when a pod was made.

@@ -80,6 +80,17 @@ pub(crate) enum Waiting {
         "claim {0} was lost before the cluster had formed; it is replaced once the others have formed it"
     )]
     ClaimLostEarly(String),
+    /// So many were lost that the others cannot form it.
+    #[error(
+        "claims of {lost} were lost before the cluster had formed, and the others are too few to form it: delete the pods \
+         and claims of {all}, and it begins again with empty disks"
+    )]
+    CannotForm {
+        /// The pods whose claims are missing.
+        lost: String,
+        /// All that were to form it.
+        all: String,
+    },
     /// The member list is not known.
     #[error(
         "the member list is not known: {0}; bring members back, or let the operator reach port 5001 of their pods"
@@ -389,6 +400,7 @@ impl Waiting {
             Waiting::NodeRefuses { .. } => "NodeRefuses",
             Waiting::Bootstrap(_) => "Bootstrap",
             Waiting::ClaimLostEarly(_) => "ClaimLostEarly",
+            Waiting::CannotForm { .. } => "CannotForm",
             Waiting::MembersUnknown(_) => "MembersUnknown",
             Waiting::ClusterIdMismatch { .. } => "ClusterIDMismatch",
             Waiting::PodTerminating(_) => "PodTerminating",

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use etcd_operator_api::OpsPhase;
-use etcd_operator_api::condition::{self, ConditionType, Observation, Reason};
+use etcd_operator_api::condition::{self, ConditionType, Observation, Reason, Truth};
 
 use super::time::{seconds, since};
 use super::{Act, LOOK_AGAIN, Next, Story};
@@ -37,6 +37,19 @@ impl Story<'_> {
         }
         let asking = kinds::defragmentations_withdrawn(self.request, &self.seen.sets);
         (!asking.is_empty()).then_some(Act::Defragment(asking))
+    }
+
+    /// What one that is under way could not read was written into its status, and it can now.
+    pub(super) fn readable(&mut self) {
+        let kind = ConditionType::WaitForProgressing;
+        let under_way = matches!(
+            self.status.phase,
+            Some(OpsPhase::Creating | OpsPhase::Running | OpsPhase::Cancelling)
+        );
+        let known = condition::find(&self.status.conditions, kind);
+        if under_way && known.is_some_and(|known| known.status == Truth::False.as_str()) {
+            self.tell(kind, Reason::WaitForProgressing, "it continues");
+        }
     }
 
     pub(super) fn wait(&mut self, text: String, again: Option<Duration>) -> Next {

@@ -65,7 +65,7 @@ async fn owned_by(uid: &str) -> (Option<OpsPhase>, String) {
         line if line.contains("/instancesets") => failure(404, "NotFound", "not found"),
         _ => (200, json!(cluster(3, "Running", 4))),
     });
-    let mut seen = observe(&context, &waits).await.expect("seen");
+    let mut seen = observe(&context, &waits, &[]).await.expect("seen");
     seen.rehearsal = Some(Ok(()));
     let decision = decide(&waits, &seen, &at(1));
     let told = message(&decision, ConditionType::Validated);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use etcd_operator_api::condition::ConditionType;
+use etcd_operator_api::condition::{self, ConditionType, Observation, Reason};
 use etcd_operator_api::{Cluster, OpsPhase, OpsRequest, labels};
 use serde_json::{Value, json};
 
@@ -299,6 +299,27 @@ fn a_rebuild_that_is_given_up_takes_its_marks_off_first() {
     set.status.get_or_insert_default().members.remove(1);
     let told = message(&given_up(&seen, DAY), ConditionType::Aborted);
     assert!(told.contains("member 1 is removed"), "{told}");
+}
+
+#[test]
+fn what_could_not_be_read_is_told_no_longer_when_it_can() {
+    let (mut request, edited, _) = begun(SCALE_OUT);
+    let seen = seen(edited, set(5, 3, 0));
+    let waits = |request: &OpsRequest| {
+        let decision = decide(request, &seen, &at(4));
+        let conditions = &decision.status.conditions;
+        condition::holds(conditions, ConditionType::WaitForProgressing)
+    };
+    assert!(waits(&request));
+    let status = request.status.as_mut().expect("recorded");
+    let told = Observation::new(
+        ConditionType::WaitForProgressing,
+        false,
+        Reason::WaitForProgressing,
+        "failed to read the pods",
+    );
+    condition::record(&mut status.conditions, &[told], Some(1), &at(3));
+    assert!(waits(&request), "it continues");
 }
 
 #[tokio::test]

@@ -85,7 +85,7 @@ async fn one_that_waits_reads_the_cluster_and_the_queue_and_no_more() {
         true => (200, list.clone()),
         false => (200, json!(cluster(3, "Running", 4))),
     });
-    let seen = observe(&context, &waits).await.expect("seen");
+    let seen = observe(&context, &waits, &[]).await.expect("seen");
     assert_eq!(asked.lock().expect("no panic").len(), 2);
     let decision = decide(&waits, &seen, &at(6));
     assert_eq!((decision.act.clone(), decision.again), (Act::Record, None));

@@ -156,6 +156,7 @@ impl Bench {
             writer: "w".to_owned(),
             backup_uid: "uid".to_owned(),
             keep: None,
+            told: None,
         };
         let opened = Box::pin(Writer::open(&self.archive, &settings, &self.standing, "c")).await;
         let mut writer = opened.expect("a writer");

@@ -1,9 +1,10 @@
 //! Claims live as long as the policy says now, and what another Cluster has left is not taken.
 
 use super::super::world::World;
-use super::super::{Step, plan};
+use super::super::{Grace, Step, plan};
 use super::{grown, is_whole, settle, settle_until_whole};
 use crate::instanceset::events::summary;
+use crate::instanceset::observed::{NodeSeen, Observed};
 
 fn bound(world: &World) -> Vec<bool> {
     let claims = world.observe().claims;
@@ -183,4 +184,61 @@ fn claims_deleted_under_all_members_move_leadership_once_and_the_leader_goes_las
             "{told:?}"
         );
     }
+}
+
+/// A world of so many members whose claims and pods were just made, and what is seen when these claims are lost.
+fn lost_early(replicas: u32, lost: &[&str], node: NodeSeen) -> (World, Observed) {
+    let mut world = World::new(replicas);
+    let first = plan(&world.desired, &world.observe());
+    world.take(&first, usize::MAX);
+    let mut seen = world.observe();
+    for pod in seen.pods.values_mut() {
+        pod.node = node;
+    }
+    for pod in lost {
+        seen.claims.remove(&format!("data-{pod}"));
+    }
+    (world, seen)
+}
+
+#[test]
+fn a_set_without_any_disk_begins_again_when_no_pod_of_it_was_placed() {
+    for (replicas, lost) in [(1, &["a-0"][..]), (3, &["a-0", "a-1", "a-2"][..])] {
+        let (world, mut seen) = lost_early(replicas, lost, NodeSeen::Unassigned);
+        let next = plan(&world.desired, &seen);
+        let gone = |step: &Step| {
+            matches!(
+                step,
+                Step::DeletePod {
+                    grace: Grace::Template,
+                    ..
+                }
+            )
+        };
+        assert_eq!(next.steps.len(), lost.len(), "{:?}", next.steps);
+        assert!(next.steps.iter().all(gone), "{:?}", next.steps);
+        seen.pods.clear();
+        let again = plan(&world.desired, &seen);
+        let made = |step: &&Step| matches!(step, Step::CreateClaim(_));
+        assert_eq!(again.steps.iter().filter(made).count(), lost.len());
+    }
+}
+
+#[test]
+fn a_set_that_has_lost_too_many_disks_says_so_and_nothing_of_it_is_deleted() {
+    let told = |replicas, lost: &[&str], node| {
+        let (world, seen) = lost_early(replicas, lost, node);
+        let next = plan(&world.desired, &seen);
+        let deletes = |step: &Step| matches!(step, Step::DeletePod { .. });
+        assert!(!next.steps.iter().any(deletes), "{:?}", next.steps);
+        let reasons = next.waiting.iter().map(|why| why.reason());
+        let early = reasons.filter(|why| ["CannotForm", "ClaimLostEarly"].contains(why));
+        early.collect::<Vec<_>>()
+    };
+    // A pod that was placed may have run.
+    assert_eq!(told(1, &["a-0"], NodeSeen::Ready), ["CannotForm"]);
+    // A disk that is left may hold something.
+    let two = ["a-0", "a-1"];
+    assert_eq!(told(3, &two, NodeSeen::Unassigned), ["CannotForm"]);
+    assert_eq!(told(3, &["a-0"], NodeSeen::Ready), ["ClaimLostEarly"]);
 }

@@ -290,6 +290,17 @@ fn what_an_agent_has_not_read_yet_is_not_taken_for_free_of_old_requests() {
     let status = status_of(&mut seen, "a-1");
     status.format.log.as_mut().expect("a log").read_to = 49;
     assert_eq!(readable(&world, &seen), None);
+    // The text does not change with each entry.
+    let told = [41, 44, 49].map(|entry| {
+        let status = status_of(&mut seen, "a-1");
+        status.format.log.as_mut().expect("a log").read_to = entry;
+        let next = plan(&world.desired, &seen);
+        let texts = next.waiting.into_iter().map(|why| why.to_string());
+        texts.collect::<Vec<_>>().join("; ")
+    });
+    assert!(told[0].contains("has read about 80 % of"), "{}", told[0]);
+    assert_eq!(told[0], told[1]);
+    assert!(told[2].contains("about 90 %"), "{}", told[2]);
 }
 
 /// Three members of 3.6 that go to 3.7, the first of which was replaced last; and how they are seen.
