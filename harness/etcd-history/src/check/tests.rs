@@ -9,6 +9,7 @@ mod elections;
 mod holes;
 mod leases;
 mod locks;
+mod numbers;
 mod operator;
 mod store;
 mod streams;
