@@ -11,6 +11,7 @@ mod leases;
 mod locks;
 mod numbers;
 mod operator;
+mod recording;
 mod store;
 mod streams;
 mod terms;
