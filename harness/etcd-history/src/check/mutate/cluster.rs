@@ -124,6 +124,17 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         apply: without_a_vote,
     },
     Mutation {
+        name: "answers of a learner",
+        check: "raft",
+        apply: |s| {
+            // It leads for a while, and does not say so.
+            each_of_one(s, |status| {
+                (status.learner, status.leader) = (true, None);
+            });
+            true
+        },
+    },
+    Mutation {
         name: "members of different terms at one index",
         check: "raft",
         apply: two_logs,

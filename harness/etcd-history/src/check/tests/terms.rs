@@ -104,6 +104,41 @@ fn a_member_without_a_vote_does_not_lead() {
     voter.passes("raft");
 }
 
+#[test]
+fn a_learner_answers_nothing_but_reads_that_may_be_old() {
+    let learner = |story: Story, t, learner| {
+        story.sample_with(t, A, |status| {
+            status.leader = Some("b".to_owned());
+            status.learner = learner;
+        })
+    };
+    let asked = |request, response| {
+        let story = learner(learner(Story::new(), 10, true), 40, true);
+        story.ok(1, (20, 21), request, (2, response))
+    };
+    let told = "was answered by member a, a learner at 0.040000 s still";
+    let twice = |story: Story| learner(story, 50, true);
+    twice(asked(put("a", "1"), Response::Put {})).violates("raft", told);
+    twice(asked(get("a"), found(&[]))).violates("raft", told);
+    twice(asked(local_get("a"), found(&[]))).passes("raft");
+    // That it was one is told late: it may have got its vote before it answered.
+    asked(put("a", "1"), Response::Put {}).passes("raft");
+    let voter = |story: Story| learner(story, 50, false);
+    voter(asked(put("a", "1"), Response::Put {})).passes("raft");
+    // Another member answers.
+    let other = |t| {
+        let outcome = Outcome::Ok {
+            revision: 2,
+            term: 2,
+            member: "b".to_owned(),
+            response: Response::Put {},
+        };
+        Story::new().op(1, (t, t + 1), put("a", "1"), outcome)
+    };
+    let follows = learner(learner(other(20), 10, true), 40, true);
+    twice(follows).passes("raft");
+}
+
 /// Some statuses in a row that say the same.
 fn still(
     story: Story,
