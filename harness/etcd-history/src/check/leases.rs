@@ -77,6 +77,10 @@ fn answers(case: &Case<'_>, findings: &mut Findings) {
             let why = format!("was given lease {given:x}");
             findings.violation(wrong(op, why), vec![op.id()]);
         }
+        if id == 0 && *given < 1 {
+            let why = format!("was given lease {given}, etcd chooses none below 1");
+            findings.violation(wrong(op, why), vec![op.id()]);
+        }
         if *given_ttl < ttl || *given_ttl > ttl.max(LEAST_TTL_MOST_S) {
             let why = format!("was given {given_ttl} s");
             findings.violation(wrong(op, why), vec![op.id()]);

@@ -214,6 +214,8 @@ fn leases_of_which_etcd_chooses_the_number_are_different_ones() {
     two.passes("leases");
     let again = chosen(chosen(Story::new().opened(0, 1), 1, (7, 60)), 3, (7, 60));
     again.violates("leases", "lease 7 was there after op 1");
+    let below = chosen(Story::new().opened(0, 1), 1, (-7, 60));
+    below.violates("leases", "was given lease -7, etcd chooses none below 1");
     let held = chosen(Story::new().opened(0, 1), 1, (7, 60))
         .ok(1, (3, 4), leased("a", "1", 7), (2, Response::Put {}))
         .events(0, 5, 2, &[seen(held("a", "1", 2))]);
