@@ -1,7 +1,8 @@
 //! `harness check PATH...`: judges saved histories with today's checks.
 //!
 //! What a run found by itself, not from its history (a cluster that did not come up, say), is kept as it was saved. The
-//! file of a history, in lines of JSON or in the binary form, is judged without expectations of a scenario.
+//! file of a history, in lines of JSON or in the binary form, is judged without expectations of a scenario; `-` is
+//! standard input.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +16,7 @@ use crate::report::{RunDir, RunDirError, Verdict, prose, worst};
 /// Arguments of `harness check`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Run directories, or files of histories in lines of JSON or in the binary form.
+    /// Run directories, or files of histories in lines of JSON or in the binary form; `-` for standard input.
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// Replaces the saved verdicts and reports of run directories by the new ones.
@@ -37,7 +38,7 @@ pub(super) async fn run(args: Args, _target: &TargetArgs) -> CommandResult {
     let mut worst_seen = Severity::Pass;
     let mut unreadable = false;
     if args.save
-        && let Some(file) = args.paths.iter().find(|path| path.is_file())
+        && let Some(file) = args.paths.iter().find(|path| history_file::is_file(path))
     {
         bail!(
             "failed to save verdicts of {}: --save is for run directories; leave it out for files",
@@ -56,7 +57,7 @@ pub(super) async fn run(args: Args, _target: &TargetArgs) -> CommandResult {
     for path in &args.paths {
         let checked = if args.stream {
             stream(path, args.verbose)
-        } else if path.is_file() {
+        } else if history_file::is_file(path) {
             history_file::check(path, args.verbose, args.auto_compaction)
         } else {
             check_one(path, &args).map_err(anyhow::Error::from)
@@ -90,7 +91,7 @@ fn auto_compaction(text: &str) -> Result<AutoCompaction, String> {
 
 /// Judges the history of a run directory, or a file, as it is read.
 fn stream(path: &Path, verbose: bool) -> anyhow::Result<Severity> {
-    if path.is_file() {
+    if history_file::is_file(path) {
         return history_file::stream(path, verbose);
     }
     history_file::stream(&RunDir::open(path)?.history_path(), verbose)

@@ -1,7 +1,8 @@
 //! The file of a history by itself, without the run directory: what `check` and `convert` share.
 
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{self, BufReader};
+use std::os::fd::AsFd as _;
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -14,9 +15,27 @@ use crate::report::{Finding, Severity, Verdict, prose, worst};
 /// Bytes that are read at once.
 const BUFFER: usize = 1 << 20;
 
+/// What stands for standard input.
+const STANDARD_INPUT: &str = "-";
+
+/// True for what is read as the file of a history and not as a run directory: a file, standard input, or whatever else
+/// can be read, such as a pipe.
+pub(super) fn is_file(path: &Path) -> bool {
+    let other = |of: std::fs::Metadata| !of.is_dir();
+    path == Path::new(STANDARD_INPUT) || path.metadata().is_ok_and(other)
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    if path != Path::new(STANDARD_INPUT) {
+        return File::open(path);
+    }
+    let input = io::stdin();
+    input.as_fd().try_clone_to_owned().map(File::from)
+}
+
 /// The records of a file of either form.
 pub(super) fn records(path: &Path) -> anyhow::Result<Records<BufReader<File>>> {
-    let file = File::open(path).context("failed to open the history")?;
+    let file = open(path).context("failed to open the history")?;
     let file = BufReader::with_capacity(BUFFER, file);
     Records::new(file).context("failed to read the history")
 }
@@ -77,5 +96,23 @@ fn expectations(history: &History) -> Expectations {
     Expectations {
         kubernetes: records.any(|record| matches!(record, Record::Pod(_))),
         ..Expectations::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_can_be_read_is_told_from_run_directories() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (file, none) = (folder.path().join("a.jsonl"), folder.path().join("b.jsonl"));
+        std::fs::write(&file, "").expect("a file");
+        for path in [Path::new("-"), Path::new("/dev/null"), file.as_path()] {
+            assert!(is_file(path), "{}", path.display());
+        }
+        for path in [folder.path(), none.as_path()] {
+            assert!(!is_file(path), "{}", path.display());
+        }
     }
 }

@@ -1,9 +1,10 @@
-//! Members hold the same store: equal hashes at an equal revision and compaction, equal dumps, one cluster, and no
-//! revision that no one can have made.
+//! Members hold the same store: equal hashes at an equal revision and compaction, equal dumps, one cluster, no
+//! revision that no one can have made, and no number that no etcd gives.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Case;
+use super::numbers;
 use super::proof;
 use super::verdict::{Findings, Verdict};
 use super::words;
@@ -16,6 +17,7 @@ const CHECK: &str = "agreement";
 pub(super) fn check(case: &Case<'_>) -> Verdict {
     let mut findings = Findings::default();
     clusters(case, &mut findings);
+    numbers::check(case, &mut findings);
     revisions(case, &mut findings);
     hashes(case, &mut findings);
     dumps(case, &mut findings);

@@ -1,8 +1,9 @@
 //! Is the history fit to be judged? What is not makes the run inconclusive: it is the harness that failed, not etcd.
 //!
-//! One operation open per client, unique values, calls before returns, times of one writer that never go back, leases
-//! and members that are named and known, enough traffic around every fault, every fault effective and healed, every
-//! kind of operation that the plan asked for successful at least once.
+//! One operation open per client, unique values, calls before returns, times of one writer that never go back, watch
+//! streams that were opened, once, pods in the order of their versions, leases and members that are named and known,
+//! enough traffic around every fault, every fault effective and healed, every kind of operation that the plan asked for
+//! successful at least once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, BuildHasherDefault};
@@ -14,7 +15,7 @@ use super::locks;
 use super::placement;
 use super::verdict::{Findings, Verdict};
 use super::witness::Ended;
-use crate::hash::{FastHasher, FastMap};
+use crate::hash::{FastHasher, FastMap, FastSet};
 use crate::index::{FaultWindow, Index, Op};
 use crate::record::{FaultStep, Nanos, OpId, Record, Request, Response, WatchEvent, Writer};
 
@@ -34,6 +35,8 @@ pub(super) fn check(case: &Case<'_>) -> Verdict {
     clocks(case.index, &mut findings);
     clients(case.index, &mut findings);
     values(case.index, &mut findings);
+    streams(case.index, &mut findings);
+    pods(case.index, &mut findings);
     names(case.index, &mut findings);
     kinds(case, &mut findings);
     kubernetes(case, &mut findings);
@@ -152,6 +155,79 @@ fn values(index: &Index<'_>, findings: &mut Findings) {
     let twice = hashes.windows(2).filter(|pair| pair[0] == pair[1]).count();
     if twice > 0 {
         findings.doubt(format!("{twice} values are written by two operations"));
+    }
+}
+
+/// A watch stream is opened once, before anything is told by it, and tells nothing after it broke: else it is not known
+/// what it was asked for.
+fn streams(index: &Index<'_>, findings: &mut Findings) {
+    let mut opened: FastSet<(u32, u32)> = FastSet::default();
+    let mut broken: FastSet<(u32, u32)> = FastSet::default();
+    let mut blamed: FastSet<(u32, u32)> = FastSet::default();
+    for record in &index.watch {
+        let stream = (record.watcher, record.stream);
+        let opens = matches!(record.event, WatchEvent::Opened { .. });
+        let known = if opens {
+            !opened.insert(stream)
+        } else {
+            opened.contains(&stream)
+        };
+        let what = match (opens, known) {
+            (true, true) => "was opened twice",
+            (false, false) => "told something without having been opened",
+            _ if broken.contains(&stream) => "told something after it broke",
+            _ => "",
+        };
+        if !what.is_empty() && blamed.insert(stream) {
+            findings.doubt(format!(
+                "watcher {} on {} (stream {}) {what}, by {:.6} s",
+                record.watcher,
+                record.target,
+                record.stream,
+                index.seconds(record.t)
+            ));
+        }
+        if matches!(record.event, WatchEvent::Broken { .. }) {
+            broken.insert(stream);
+        }
+    }
+}
+
+/// A pod as it was shown last, and the UIDs that its name had before.
+#[derive(Default)]
+struct Shown<'a> {
+    uid: &'a str,
+    version: u64,
+    former: Vec<&'a str>,
+}
+
+/// Each change of an object has a higher version, and a name that belongs to another pod never belongs to a former one
+/// again. Only the end of a pod is told late, by its last version.
+fn pods(index: &Index<'_>, findings: &mut Findings) {
+    let mut shown: BTreeMap<&str, Shown<'_>> = BTreeMap::new();
+    for record in index.pods.iter().filter(|record| !record.deleted) {
+        let pod = shown.entry(&record.pod).or_default();
+        let (uid, version) = (record.uid.as_str(), record.resource_version);
+        let at = index.seconds(record.t);
+        if pod.former.contains(&uid) {
+            findings.doubt(format!(
+                "pod {} has UID {uid} again at {at:.6} s, after another one had taken its place",
+                record.pod
+            ));
+            continue;
+        }
+        // 0 is no version.
+        if pod.uid == uid && version > 0 && version < pod.version {
+            findings.doubt(format!(
+                "pod {} went back from version {} to {version} at {at:.6} s",
+                record.pod, pod.version
+            ));
+            continue;
+        }
+        if pod.uid != uid && !pod.uid.is_empty() {
+            pod.former.push(pod.uid);
+        }
+        (pod.uid, pod.version) = (uid, version);
     }
 }
 

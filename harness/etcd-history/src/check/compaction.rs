@@ -3,12 +3,14 @@
 //!
 //! A compaction counts from its acknowledgement where it must have happened, and from its call where it may have. etcd
 //! refuses to read what is below the revision that it is compacted to, and to compact to it again. Where it is known to
-//! compact by itself too, a refusal may be of that, and nothing that is served is wrong for it.
+//! compact by itself too, a refusal may be of that, and nothing that is served is wrong for it. An etcd that was used
+//! before the run may have been compacted then, up to where the run began.
 
 use super::Case;
 use super::compacted_alone::Passed;
 use super::placement;
 use super::verdict::Findings;
+use super::witness::Stop;
 use super::words;
 use crate::index::{Acked, Op};
 use crate::record::{Nanos, Outcome, Request, Response};
@@ -28,6 +30,8 @@ pub(super) struct Compactions<'a> {
     others: Option<Nanos>,
     /// How far etcd may have compacted by itself, where it does.
     passed: Option<Passed>,
+    /// How far it may have been compacted before the run.
+    before: i64,
 }
 
 /// The fault after which the operator compacts, to free space.
@@ -36,11 +40,16 @@ const FILLS_QUOTA: &str = "fill_quota";
 /// Judges every request that names a revision.
 pub(super) fn check(case: &Case<'_>, findings: &mut Findings) {
     let compactions = Compactions::new(case);
+    hashes(case, &compactions, findings);
     for op in &case.index.ops {
         let why = match op.end.map(|end| &end.outcome) {
             Some(Outcome::Ok { .. }) => op.acked().and_then(|acked| compactions.served(op, acked)),
-            Some(Outcome::Failed { class, .. }) if class == "compacted" => compactions.refused(op),
-            Some(Outcome::Failed { class, .. }) if class == "future_revision" => future(case, op),
+            Some(Outcome::Failed { class, .. }) if class == "compacted" => {
+                unasked(op, "compacted").or_else(|| compactions.refused(case, op))
+            }
+            Some(Outcome::Failed { class, .. }) if class == "future_revision" => {
+                unasked(op, "of the future").or_else(|| future(case, op))
+            }
             _ => None,
         };
         if let Some(why) = why {
@@ -48,6 +57,51 @@ pub(super) fn check(case: &Case<'_>, findings: &mut Findings) {
             findings.violation(format!("{told} {why}"), vec![op.id()]);
         }
     }
+}
+
+/// A hash is of what is left behind a compaction that may have been asked for, and never of what was compacted.
+/// Whenever that was: another process asks for hashes, by a clock of its own.
+fn hashes(case: &Case<'_>, compactions: &Compactions<'_>, findings: &mut Findings) {
+    let end = case.index.end;
+    for hash in &case.index.hashes {
+        let (to, revision) = (hash.compact_revision, hash.revision);
+        let why = if to > revision && revision > 0 {
+            "which is behind it".to_owned()
+        } else if to > compactions.upto(end) {
+            let asked = compactions.asked(end, None);
+            let own = compactions.told(end);
+            format!("no client had compacted further than {asked}{own}")
+        } else {
+            continue;
+        };
+        let at = case.index.seconds(hash.t);
+        findings.violation(
+            format!(
+                "the hash of {} at revision {revision} says that it is compacted to {to}, {why}, at {at:.6} s",
+                hash.pod
+            ),
+            Vec::new(),
+        );
+    }
+}
+
+/// A refusal because of a revision, where nothing is read and none is compacted to.
+fn unasked(op: &Op<'_>, what: &str) -> Option<String> {
+    let mut parts = op.call.request.parts();
+    let asks = parts.any(|part| matches!(part, Request::Range { .. } | Request::Compact { .. }));
+    (!asks).then(|| format!("was refused as {what}, and asks for no revision"))
+}
+
+/// How far etcd may have been compacted before the run. One at its first revision has nothing to compact.
+fn before(case: &Case<'_>) -> i64 {
+    let base = match case.replayed.stop {
+        Some(Stop::Unknown { .. }) => {
+            let lowest = placement::lowest(case.index, case.log);
+            lowest.map_or(i64::MAX, |(lowest, _)| lowest)
+        }
+        _ => case.replayed.made.base(),
+    };
+    if base > 1 { base } else { 0 }
 }
 
 impl<'a> Compactions<'a> {
@@ -65,16 +119,19 @@ impl<'a> Compactions<'a> {
             all: all.collect(),
             others: fills.map(|fault| fault.from).min(),
             passed: Passed::of(case),
+            before: before(case),
         }
     }
 
     /// The highest revision that may have been compacted to by a time.
     pub(super) fn upto(&self, t: Nanos) -> i64 {
-        self.asked(t, None).max(self.by_itself(t))
+        self.asked(t, None).max(self.unasked(t))
     }
 
-    fn by_itself(&self, t: Nanos) -> i64 {
-        self.passed.as_ref().map_or(0, |passed| passed.upto(t))
+    /// The highest that may have been compacted to without a client of the run.
+    fn unasked(&self, t: Nanos) -> i64 {
+        let by_itself = self.passed.as_ref().map_or(0, |passed| passed.upto(t));
+        by_itself.max(self.before)
     }
 
     /// How far etcd may have compacted by itself by a time, in words behind others; empty where it does not.
@@ -132,15 +189,21 @@ impl<'a> Compactions<'a> {
         ))
     }
 
-    /// It names a revision that may have been compacted by then.
-    fn refused(&self, op: &Op<'_>) -> Option<String> {
+    /// It names a revision that may have been compacted by then. One that names none reads the newest that its member
+    /// has when it begins, which may be compacted while it is read.
+    fn refused(&self, case: &Case<'_>, op: &Op<'_>) -> Option<String> {
         let mut named = Vec::new();
         revisions(&op.call.request, None, &mut named);
         let end = op.end.map_or(Nanos::MAX, |end| end.t);
         let asked = self.asked(end, Some(op.id()));
-        let upto = asked.max(self.by_itself(end));
+        let upto = asked.max(self.unasked(end));
         let may = |named: &Named| named.revision < upto.saturating_add(i64::from(named.compacts));
-        (!named.is_empty() && !named.iter().any(may)).then(|| {
+        let newest = || {
+            let local = placement::local(&op.call.request);
+            upto > 1 && (local || !case.known.proved(case.index, upto, op.begin()))
+        };
+        let possible = named.iter().any(may) || reads_newest(&op.call.request) && newest();
+        (!possible).then(|| {
             let own = self.told(end);
             format!(
                 "was refused as compacted, no client compacted further than {asked} by then{own}"
@@ -161,6 +224,12 @@ fn future(case: &Case<'_>, op: &Op<'_>) -> Option<String> {
     there.then(|| {
         format!("was refused as of the future, revision {last} was there before it was called")
     })
+}
+
+/// True where some part of a request reads how it is now.
+fn reads_newest(request: &Request) -> bool {
+    let newest = |part: &Request| matches!(part, Request::Range { revision: ..=0, .. });
+    request.parts().any(newest)
 }
 
 /// Revisions that a request names, other than the newest; with its answer only those of the branch that ran.

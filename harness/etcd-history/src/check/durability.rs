@@ -1,5 +1,6 @@
 //! Nothing acknowledged is lost: the last acknowledged write of every key is there at the end, or something that may
-//! have come after it is, in every member's own dump and in the final reads.
+//! have come after it is, in every member's own dump and in the final reads. A key of a lease counts as long as that
+//! cannot have ended.
 //!
 //! Works without the replay: from acknowledgements alone, so that a fault of the replay cannot hide a loss.
 
@@ -11,11 +12,14 @@ use std::collections::BTreeSet;
 use self::ledger::Ledger;
 use super::Case;
 use super::keyspace::Keys;
+use super::leases::EARLY_SLACK_NS;
+use super::lives;
 use super::store::Item;
 use super::verdict::{Findings, Verdict};
 use super::words;
-use crate::hash::FastSet;
-use crate::record::{KeyValue, Nanos, Request, Response};
+use crate::hash::{FastMap, FastSet};
+use crate::index::Op;
+use crate::record::{KeyValue, Nanos, OpId, Record, Request, Response};
 
 /// Name of the check.
 const CHECK: &str = "durability";
@@ -24,6 +28,9 @@ const CHECK: &str = "durability";
 struct Look<'a> {
     who: String,
     t: Nanos,
+    /// The latest time at which it can have been made: when its answer was there, or what the recording client told in
+    /// front of it, where a clock went back.
+    by: Nanos,
     revision: i64,
     keys: Option<Keys<'a>>,
     kvs: &'a [KeyValue],
@@ -60,10 +67,11 @@ fn judge(case: &Case<'_>, findings: &mut Findings) -> usize {
     }
     let mut looks = looks(case);
     looks.sort_by_key(|look| look.revision);
+    let lives = lives_until(case);
     for look in &looks {
         // A look shows everything up to its revision, and nothing of what came after.
         ledger.forward(look.revision);
-        compare(case, look, &mut ledger, findings);
+        compare((case, &lives), look, &mut ledger, findings);
         written(case, look, &ledger, findings);
     }
     ledger.forward(i64::MAX);
@@ -72,43 +80,73 @@ fn judge(case: &Case<'_>, findings: &mut Findings) -> usize {
     ledger.steps
 }
 
+/// Until when leases cannot have ended, where that is known.
+fn lives_until(case: &Case<'_>) -> FastMap<i64, Nanos> {
+    let leases = lives::collect(case).into_iter();
+    let until = leases.filter_map(|(id, lease)| Some((id, lease.lives_until()?)));
+    until
+        .map(|(id, until)| (id, until.saturating_sub(EARLY_SLACK_NS)))
+        .collect()
+}
+
 fn looks<'a>(case: &Case<'a>) -> Vec<Look<'a>> {
-    let dumps = case.index.finals.iter().map(|state| Look {
-        who: format!("member {}", state.pod),
-        t: state.t,
-        revision: state.revision,
-        keys: None,
-        kvs: &state.kvs,
-    });
     let last_phase = case.index.phase("final").unwrap_or(Nanos::MAX);
-    let reads = case
-        .index
-        .ops
-        .iter()
-        .filter(|op| op.call.t >= last_phase)
-        .filter_map(|op| {
-            let acked = op.acked()?;
-            match (&op.call.request, acked.response) {
-                (
-                    Request::Range {
-                        key,
-                        range_end,
-                        limit: 0,
-                        serializable: false,
-                        revision: 0,
-                    },
-                    Response::Range { kvs, .. },
-                ) => Some(Look {
-                    who: format!("final read {}", op.id()),
-                    t: op.call.t,
-                    revision: acked.revision,
-                    keys: Some(Keys::new(key, range_end.as_deref())),
-                    kvs,
-                }),
-                _ => None,
+    let last = case.index.ops.iter().filter(|op| op.call.t >= last_phase);
+    let mut reads: Vec<Look<'a>> = Vec::new();
+    let mut of_op: FastMap<OpId, usize> = FastMap::default();
+    for (op, look) in last.filter_map(|op| Some((op, read(op)?))) {
+        of_op.insert(op.id(), reads.len());
+        reads.push(look);
+    }
+    let (mut looks, mut latest) = (Vec::new(), Nanos::MIN);
+    for record in case.index.records {
+        if record.of_client() {
+            latest = latest.max(record.time());
+        }
+        match record {
+            Record::FinalState(state) => looks.push(Look {
+                who: format!("member {}", state.pod),
+                t: state.t,
+                by: latest.max(state.t),
+                revision: state.revision,
+                keys: None,
+                kvs: &state.kvs,
+            }),
+            Record::Return(end) => {
+                if let Some(at) = of_op.get(&end.op) {
+                    reads[*at].by = latest.max(end.t);
+                }
             }
-        });
-    dumps.chain(reads).collect()
+            _ => {}
+        }
+    }
+    looks.extend(reads);
+    looks
+}
+
+/// A read of how everything is in the end.
+fn read<'a>(op: &Op<'a>) -> Option<Look<'a>> {
+    let acked = op.acked()?;
+    match (&op.call.request, acked.response) {
+        (
+            Request::Range {
+                key,
+                range_end,
+                limit: 0,
+                serializable: false,
+                revision: 0,
+            },
+            Response::Range { kvs, .. },
+        ) => Some(Look {
+            who: format!("final read {}", op.id()),
+            t: op.call.t,
+            by: op.certain_by(),
+            revision: acked.revision,
+            keys: Some(Keys::new(key, range_end.as_deref())),
+            kvs,
+        }),
+        _ => None,
+    }
 }
 
 /// A member that is behind is only late, unless no member has what was acknowledged.
@@ -147,8 +185,14 @@ fn lag(ledger: &Ledger<'_>, looks: &[Look<'_>], all: bool, findings: &mut Findin
 }
 
 /// What was acknowledged is there, or something that may have come after it is.
-fn compare<'a>(case: &Case<'a>, look: &Look<'a>, ledger: &mut Ledger<'a>, findings: &mut Findings) {
-    for (key, last, why) in ledger.lost(look.keys, look.kvs) {
+fn compare<'a>(
+    (case, lives): (&Case<'a>, &FastMap<i64, Nanos>),
+    look: &Look<'a>,
+    ledger: &mut Ledger<'a>,
+    findings: &mut Findings,
+) {
+    let alive = |lease: i64| lives.get(&lease).is_some_and(|until| look.by < *until);
+    for (key, last, why) in ledger.lost(look.keys, look.kvs, alive) {
         findings.violation(
             format!(
                 "{} at revision {} has lost {key}: last acknowledged was {}, but {why}",

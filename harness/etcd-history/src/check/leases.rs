@@ -1,5 +1,5 @@
 //! Leases: never gone before their last refresh plus their time, never kept long after it, never alive again, and
-//! nothing is attached to one that is gone, or that no one was granted yet.
+//! nothing is attached to one that is gone, or that no one was granted yet, nor is a grant refused because of it.
 //!
 //! Bounds are on the recording client's clock: a refresh took effect no earlier than its call, an expiry no later than
 //! a watcher saw it. A change of leader gives every lease its full time again, so that lateness is judged from there. A
@@ -15,7 +15,7 @@ use super::placement;
 use super::verdict::{Findings, Verdict};
 use super::witness::Stop;
 use super::words;
-use crate::index::Op;
+use crate::index::{Moment, Op};
 use crate::record::{Nanos, Outcome, Request, Response};
 
 /// Name of the check.
@@ -38,9 +38,11 @@ pub(super) fn check(case: &Case<'_>) -> Verdict {
     }
     let (elections, last_word) = (elections(case), lives::last_word(case));
     answers(case, &mut findings);
+    refusals(case, &mut findings);
     for (id, lease) in &leases {
         early(case, *id, lease, &mut findings);
         ungranted(case, *id, lease, &mut findings);
+        denied(case, *id, lease, &mut findings);
         gone(case, *id, lease, &mut findings);
         granted_twice(case, *id, lease, &mut findings);
         refused(case, *id, lease, &mut findings);
@@ -73,6 +75,10 @@ fn answers(case: &Case<'_>, findings: &mut Findings) {
         granted.entry(*given).or_default().insert(*given_ttl);
         if id != 0 && id != *given {
             let why = format!("was given lease {given:x}");
+            findings.violation(wrong(op, why), vec![op.id()]);
+        }
+        if id == 0 && *given < 1 {
+            let why = format!("was given lease {given}, etcd chooses none below 1");
             findings.violation(wrong(op, why), vec![op.id()]);
         }
         if *given_ttl < ttl || *given_ttl > ttl.max(LEAST_TTL_MOST_S) {
@@ -132,11 +138,62 @@ fn early(case: &Case<'_>, id: i64, lease: &Lease<'_>, findings: &mut Findings) {
     }
 }
 
+/// A refusal because of a lease answers a request that names one: that it is there already is told to a grant alone,
+/// and that it is not there to none.
+fn refusals(case: &Case<'_>, findings: &mut Findings) {
+    for op in &case.index.ops {
+        let Some(Outcome::Failed { class, .. }) = op.end.map(|end| &end.outcome) else {
+            continue;
+        };
+        let grants = matches!(op.call.request, Request::LeaseGrant { .. });
+        let mut parts = op.call.request.parts();
+        let names = parts.any(|part| match part {
+            Request::Put { lease, .. } => *lease != 0,
+            Request::LeaseKeepAlive { .. } | Request::LeaseRevoke { .. } => true,
+            _ => false,
+        });
+        let why = match class.as_str() {
+            "lease_exists" if !grants => "was refused because a lease is there, and grants none",
+            "lease_not_found" if !names => {
+                "was refused because a lease is not there, and names none"
+            }
+            _ => continue,
+        };
+        let told = words::op(case.index, op);
+        findings.violation(format!("{told} {why}"), vec![op.id()]);
+    }
+}
+
+/// True where etcd was used before the run, or may have been: it may have had leases then.
+fn was_used(case: &Case<'_>) -> bool {
+    let unknown = matches!(case.replayed.stop, Some(Stop::Unknown { .. }));
+    unknown || case.replayed.made.base() > 1
+}
+
+/// A grant that was refused because the lease was there, although no other can have been granted by then, or as many
+/// lives had ended for certain.
+fn denied(case: &Case<'_>, id: i64, lease: &Lease<'_>, findings: &mut Findings) {
+    if was_used(case) {
+        return;
+    }
+    for op in lease.denied.iter().filter(|op| lives::exists(op)) {
+        let Some(end) = op.end else { continue };
+        let by = Moment {
+            t: end.t,
+            at: op.ended_at,
+        };
+        if lease.begun_by(by) <= lease.over(op).0 {
+            let told = words::op(case.index, op);
+            let why = format!("lease {id:x} cannot have been there, yet {told} was refused for it");
+            findings.violation(why, vec![op.id()]);
+        }
+    }
+}
+
 /// What succeeded before any grant of the lease can have: all were refused, or are later. An etcd that was used before
 /// the run may have had the lease then.
 fn ungranted(case: &Case<'_>, id: i64, lease: &Lease<'_>, findings: &mut Findings) {
-    let unknown = matches!(case.replayed.stop, Some(Stop::Unknown { .. }));
-    if unknown || case.replayed.made.base() > 1 || !lease.is_of_the_run() {
+    if was_used(case) || !lease.is_of_the_run() {
         return;
     }
     let revokes = lease.revokes.iter().filter(|op| op.acked().is_some());

@@ -6,7 +6,7 @@ use super::Case;
 use super::log;
 use super::placement;
 use super::witness::Ended;
-use crate::index::Op;
+use crate::index::{Moment, Op};
 use crate::record::{KeyEvent, Nanos, Outcome, Record, Request, Response, WatchEvent};
 
 const SECOND_NS: Nanos = 1_000_000_000;
@@ -33,7 +33,7 @@ pub(super) struct Lease<'a> {
     /// Writes and revokes that were refused.
     pub(super) refused: Vec<Op<'a>>,
     /// Grants that were refused.
-    denied: Vec<Op<'a>>,
+    pub(super) denied: Vec<Op<'a>>,
     /// Calls of reads that showed an attached key: the last one in front of each refresh.
     shown: Vec<Nanos>,
     /// The last of them.
@@ -72,7 +72,12 @@ impl<'a> Lease<'a> {
 
     /// Lives that may have begun when an operation was over.
     pub(super) fn begun(&self, op: &Op<'_>) -> usize {
-        let later = |grant: &&Op<'_>| op.certain().before(grant.begin());
+        self.begun_by(op.certain())
+    }
+
+    /// Lives that may have begun by a moment.
+    pub(super) fn begun_by(&self, moment: Moment) -> usize {
+        let later = |grant: &&Op<'_>| moment.before(grant.begin());
         self.grants.iter().filter(|grant| !later(grant)).count()
     }
 
@@ -146,9 +151,14 @@ pub(super) fn collect<'a>(case: &Case<'a>) -> BTreeMap<i64, Lease<'a>> {
         file(op, &mut leases);
     }
     for op in case.index.ops.iter().filter(|op| op.failed()) {
-        if let Request::LeaseGrant { id, .. } = op.call.request
-            && let Some(lease) = leases.get_mut(&id)
-        {
+        let Request::LeaseGrant { id, .. } = op.call.request else {
+            continue;
+        };
+        // A refusal says that there is one, also where nothing else does.
+        if id != 0 && exists(op) {
+            leases.entry(id).or_default();
+        }
+        if let Some(lease) = leases.get_mut(&id) {
             lease.denied.push(*op);
         }
     }
@@ -232,7 +242,7 @@ fn given(op: &Op<'_>, asked: i64) -> Option<i64> {
 }
 
 /// A grant that was refused because there is such a lease.
-fn exists(op: &Op<'_>) -> bool {
+pub(super) fn exists(op: &Op<'_>) -> bool {
     let outcome = op.end.map(|end| &end.outcome);
     matches!(outcome, Some(Outcome::Failed { class, .. }) if class == "lease_exists")
 }

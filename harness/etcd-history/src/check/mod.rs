@@ -10,8 +10,8 @@
 //! beside its events), `proof` (what proves that a revision existed), `witness` (order by revision; `rival`: what
 //! else may have deleted) and `search` (for what has no revision); [`reads`] (with `compaction`, and
 //! `auto_compaction` for etcd's own), [`leases`] (with the table `lives`), [`locks`], [`durability`], [`watch`] for
-//! the clients; [`agreement`], [`raft`] (with `applied`), [`membership`], [`elections`] for the members; [`labels`],
-//! [`quorum`], [`continuity`], [`planned`], [`in_time`] for the operator.
+//! the clients; [`agreement`] (with `numbers`), [`raft`] (with `applied`), [`membership`], [`elections`] for the
+//! members; [`labels`], [`quorum`], [`continuity`], [`planned`], [`in_time`] for the operator.
 //!
 //! Claims about time ([`continuity`], [`planned`], [`in_time`], the late end of [`leases`]) ask [`machine`] first:
 //! where it was too busy they are not judged. All other claims are judged on every machine. [`shown`] asks all checks
@@ -46,6 +46,7 @@ mod locks;
 mod log;
 mod machine;
 mod membership;
+mod numbers;
 mod placement;
 mod planned;
 mod proof;

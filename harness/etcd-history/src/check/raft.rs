@@ -1,6 +1,7 @@
-//! Raft as the members tell it: one leader a term, terms that only grow, also those of answers, which are behind no
-//! term that a member reported before, nothing applied that is not committed, the same revision at the same applied
-//! index, and members that keep their identity.
+//! Raft as the members tell it: one leader a term, which has a vote, terms that only grow, also those of answers, which
+//! are behind no term that a member reported before, nothing answered by learners but reads that may be old, nothing
+//! applied that is not committed, the same revision and term at the same applied index, and members that keep their
+//! identity.
 
 use std::collections::BTreeMap;
 
@@ -39,8 +40,11 @@ struct Naming<'a> {
 pub(super) fn check(case: &Case<'_>) -> Verdict {
     let mut findings = Findings::default();
     leaders(case, &mut findings);
+    without_a_vote(case, &mut findings);
+    answered_without_a_vote(case, &mut findings);
     progress(case, &mut findings);
     applied::check(case, &mut findings);
+    applied::terms(case, &mut findings);
     identities(case, &mut findings);
     answers(case, &mut findings);
     let answered = case
@@ -113,6 +117,67 @@ fn leaders(case: &Case<'_>, findings: &mut Findings) {
         }
     }
     findings.count("terms_with_a_leader", leaders.len());
+}
+
+/// A member without a vote is not elected. etcd's raft knows of a vote a moment before its list of members does, and
+/// with a snapshot as much sooner as that takes to be loaded, but nothing is applied between the two. So a member is
+/// believed when it says several times in a row that it leads as a learner, and has applied more meanwhile.
+fn without_a_vote(case: &Case<'_>, findings: &mut Findings) {
+    let mut leading: BTreeMap<&str, (u64, u32)> = BTreeMap::new();
+    for (sample, status) in case.statuses() {
+        let (member, applied) = (status.member.as_str(), status.applied_index);
+        if !status.learner || status.leader.as_deref() != Some(member) {
+            leading.remove(member);
+            continue;
+        }
+        let (first, samples) = leading.entry(member).or_insert((applied, 0));
+        if applied < *first {
+            // It has started again.
+            (*first, *samples) = (applied, 0);
+        }
+        *samples += 1;
+        if *samples >= CONFIRMED_SAMPLES && applied > *first {
+            findings.violation(
+                format!(
+                    "{} (member {member}) leads term {} as a learner at {:.6} s",
+                    sample.pod,
+                    status.term,
+                    case.index.seconds(sample.t)
+                ),
+                Vec::new(),
+            );
+            return;
+        }
+    }
+}
+
+/// A learner serves nothing but reads that may be old. One that says it is a learner is asked for that behind its
+/// status before, and a vote is never lost: until then it had none.
+fn answered_without_a_vote(case: &Case<'_>, findings: &mut Findings) {
+    let mut asked: BTreeMap<&str, Moment> = BTreeMap::new();
+    let mut until: BTreeMap<&str, Moment> = BTreeMap::new();
+    let lines = (0..).zip(case.index.records);
+    let lines = lines.filter(|(_, record)| matches!(record, Record::Member(_)));
+    for ((at, _), (sample, status)) in lines.zip(case.samples()) {
+        let before = asked.insert(&sample.pod, Moment { t: sample.t, at });
+        if let Some((status, before)) = status.zip(before)
+            && status.learner
+        {
+            until.insert(&status.member, before);
+        }
+    }
+    let mut answered = case.index.ops.iter().filter_map(|op| {
+        let member = op.acked()?.member;
+        let until = *until.get(member)?;
+        let served = !placement::local(&op.call.request) && op.certain().before(until);
+        served.then_some((op, member, until))
+    });
+    if let Some((op, member, until)) = answered.next() {
+        let told = words::op(case.index, op);
+        let at = case.index.seconds(until.t);
+        let why = format!("{told} was answered by member {member}, a learner at {at:.6} s still");
+        findings.violation(why, vec![op.id()]);
+    }
 }
 
 /// By member identity: a member that was replaced starts under another one.

@@ -18,6 +18,7 @@ use std::collections::VecDeque;
 use self::done::{Done, Stop};
 use self::front::{Front, Teller};
 use self::replay::Replay;
+use super::numbers;
 use super::placement::{self, Part};
 use super::verdict::{Findings, Verdict};
 use crate::hash::FastMap;
@@ -63,6 +64,10 @@ struct Waiting {
 impl Stream {
     /// Takes the next record of the history.
     pub fn feed(&mut self, record: Record) {
+        if self.stop.is_some() {
+            return;
+        }
+        self.stop = absurd(&record);
         if self.stop.is_some() {
             return;
         }
@@ -291,6 +296,20 @@ impl From<Asked> for Done {
             floor: asked.floor,
         }
     }
+}
+
+/// A record with a number that no etcd gives.
+fn absurd(record: &Record) -> Option<Stop> {
+    let why = numbers::impossible(record)?;
+    let ops = match record {
+        Record::Return(end) => vec![end.op],
+        _ => Vec::new(),
+    };
+    let teller = numbers::told_by(record);
+    Some(Stop::Violation {
+        explanation: format!("{teller} has {why}, which no etcd gives"),
+        ops,
+    })
 }
 
 /// Reads of an old revision, and those that may be old, within a request.

@@ -250,7 +250,9 @@ impl<'a> Stream<'a> {
         self.ended.get_or_insert(t.max(opened));
     }
 
-    /// etcd cancels a watch that begins below a compaction, which a client or etcd's own settings must have asked for.
+    /// etcd cancels a watch of which the next revision that it is owed is below a compaction, which a client or etcd's
+    /// own settings must have asked for. Progress says nothing of that revision: a member that is sent a snapshot looks
+    /// at all its watches again, also at those that had nothing to be told for long.
     fn cancelled(&mut self, record: &WatchRecord, compacted: i64, room: &mut Room<'_, 'a>) {
         self.cancelled = true;
         self.ended.get_or_insert(record.t);
@@ -260,6 +262,8 @@ impl<'a> Stream<'a> {
         self.exists(record.t, compacted, room);
         let why = if self.start >= compacted {
             format!("yet it began at {}", self.start)
+        } else if self.last > 0 && self.last.saturating_add(1) >= compacted {
+            format!("yet it had been told up to revision {}", self.last)
         } else if room.compactions.upto(record.t) < compacted {
             let asked = room.compactions.asked(record.t, None);
             let own = room.compactions.told(record.t);

@@ -119,8 +119,9 @@ impl Members {
                 member: Self::id(member),
                 leader: self.leader.map(Self::id),
                 term: self.term,
-                raft_index: 10 + committed.unsigned_abs(),
-                applied_index: 10 + revision.unsigned_abs(),
+                // Every term begins with an entry of its own.
+                raft_index: 8 + self.term + committed.unsigned_abs(),
+                applied_index: 8 + self.term + revision.unsigned_abs(),
                 revision,
                 learner: false,
             }

@@ -2,7 +2,7 @@
 //! look: each write is taken in once, and a look costs what it shows. So n writes and looks cost n log n, however many
 //! looks there are.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use super::spans::Spans;
@@ -55,8 +55,9 @@ pub(super) struct Ledger<'a> {
     last: BTreeMap<&'a str, Last<'a>>,
     /// Revision and operation of the last delete of a range.
     range_deletes: Spans<'a, (i64, &'a Op<'a>)>,
-    /// Keys that must be there: written, and nothing has deleted or may have deleted them since.
-    certain: BTreeSet<&'a str>,
+    /// Keys that must be there: written, and nothing has deleted or may have deleted them since. With the lease that
+    /// may take them along, or 0.
+    certain: BTreeMap<&'a str, i64>,
     /// Keys that a request of unknown outcome may have deleted, or given to a lease.
     doubtful_keys: FastSet<&'a str>,
     doubtful_ranges: Spans<'a, ()>,
@@ -155,7 +156,8 @@ impl<'a> Ledger<'a> {
                     self.certain.remove(key);
                 }
                 Told::Range(keys, op) => {
-                    let gone: Vec<&str> = among(&self.certain, Some(keys)).collect();
+                    let gone = among(&self.certain, Some(keys));
+                    let gone: Vec<&str> = gone.map(|(key, _)| key).collect();
                     self.steps += gone.len();
                     for key in gone {
                         self.certain.remove(key);
@@ -166,9 +168,8 @@ impl<'a> Ledger<'a> {
                 }
                 Told::Write(key, last) => {
                     self.last.insert(key, last);
-                    let certain = last.value.is_some() && last.lease == 0;
-                    match certain && !self.may_have_gone(key) {
-                        true => self.certain.insert(key),
+                    match last.value.is_some() && !self.may_have_gone(key) {
+                        true => self.certain.insert(key, last.lease),
                         false => self.certain.remove(key),
                     };
                 }
@@ -215,11 +216,12 @@ impl<'a> Ledger<'a> {
     }
 
     /// Keys, of those that were asked for, of which these show that a write is lost: its last write, and why. Of those
-    /// that are not there the first one.
+    /// that are not there the first one. `alive`: true for a lease that cannot have ended by then.
     pub(super) fn lost(
         &mut self,
         keys: Option<Keys<'_>>,
         kvs: &'a [KeyValue],
+        alive: impl Fn(i64) -> bool,
     ) -> Vec<(&'a str, Last<'a>, String)> {
         let asked = |kv: &&KeyValue| keys.is_none_or(|keys| keys.hold(&kv.key));
         let mut lost = Vec::new();
@@ -233,15 +235,20 @@ impl<'a> Ledger<'a> {
         }
         let there: FastSet<&str> = kvs.iter().map(|kv| kv.key.as_str()).collect();
         let mut steps = 0;
-        let missing = among(&self.certain, keys).find(|key| {
+        let missing = among(&self.certain, keys).find(|(key, lease)| {
             steps += 1;
-            !there.contains(key)
+            !there.contains(key) && (*lease == 0 || alive(*lease))
         });
         self.steps += steps;
-        if let Some(key) = missing
+        if let Some((key, lease)) = missing
             && let Some(last) = self.standing(key)
         {
-            let why = "it is not there and nothing deleted it".to_owned();
+            let why = match lease {
+                0 => "it is not there and nothing deleted it".to_owned(),
+                lease => {
+                    format!("it is not there, nothing deleted it, and lease {lease:x} was alive")
+                }
+            };
             lost.push((key, last, why));
         }
         lost.sort_by_key(|(key, ..)| *key);
@@ -265,13 +272,13 @@ impl<'a> Ledger<'a> {
     }
 }
 
-/// The keys of a set that are among these, in order.
+/// The keys of a set that are among these, in order, with their leases.
 fn among<'s, 'a>(
-    all: &'s BTreeSet<&'a str>,
+    all: &'s BTreeMap<&'a str, i64>,
     keys: Option<Keys<'s>>,
-) -> impl Iterator<Item = &'a str> + 's {
+) -> impl Iterator<Item = (&'a str, i64)> + 's {
     let from = keys.map_or(Bound::Unbounded, |keys| Bound::Included(keys.key));
     let all = all.range::<str, _>((from, Bound::Unbounded));
-    all.copied()
-        .take_while(move |key| keys.is_none_or(|keys| !keys.ends_before(key)))
+    all.map(|(key, lease)| (*key, *lease))
+        .take_while(move |(key, _)| keys.is_none_or(|keys| !keys.ends_before(key)))
 }

@@ -109,9 +109,35 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         apply: |s| status(s, |status| status.cluster += "f"),
     },
     Mutation {
+        name: "status without a revision",
+        check: "agreement",
+        apply: |s| status(s, |status| status.revision = 0),
+    },
+    Mutation {
         name: "two leaders in one term",
         check: "raft",
         apply: two_leaders,
+    },
+    Mutation {
+        name: "leader without a vote",
+        check: "raft",
+        apply: without_a_vote,
+    },
+    Mutation {
+        name: "answers of a learner",
+        check: "raft",
+        apply: |s| {
+            // It leads for a while, and does not say so.
+            each_of_one(s, |status| {
+                (status.learner, status.leader) = (true, None);
+            });
+            true
+        },
+    },
+    Mutation {
+        name: "members of different terms at one index",
+        check: "raft",
+        apply: two_logs,
     },
     Mutation {
         name: "term goes back",
@@ -170,6 +196,57 @@ fn two_leaders(spoiler: &mut Spoiler) -> bool {
             status.leader = Some("beef".to_owned());
         }
     });
+    true
+}
+
+/// Whatever member leads has no vote, as it says itself.
+fn without_a_vote(spoiler: &mut Spoiler) -> bool {
+    let mut any = false;
+    for record in &mut spoiler.history.records {
+        if let Record::Member(MemberSample {
+            status: Some(status),
+            ..
+        }) = record
+            && status.leader.as_deref() == Some(status.member.as_str())
+        {
+            status.learner = true;
+            any = true;
+        }
+    }
+    any
+}
+
+/// Behind the run two members have applied the same index, and each says of it another term, again and again.
+fn two_logs(spoiler: &mut Spoiler) -> bool {
+    let mut samples: Vec<MemberSample> = Vec::new();
+    let (mut last, mut revision) = (0, 0);
+    for record in &spoiler.history.records {
+        last = record.time().max(last);
+        if let Record::Member(sample) = record
+            && let Some(status) = &sample.status
+        {
+            revision = status.revision.max(revision);
+            if !samples.iter().any(|known| known.pod == sample.pod) {
+                samples.push(sample.clone());
+            }
+        }
+    }
+    samples.truncate(2);
+    if samples.len() < 2 {
+        return false;
+    }
+    for (term, sample) in (50..).zip(&mut samples) {
+        if let Some(status) = &mut sample.status {
+            (status.raft_index, status.applied_index) = (1_000_000, 1_000_000);
+            (status.revision, status.term) = (revision, term);
+            status.leader = Some("beef".to_owned());
+        }
+    }
+    for t in (last + 1..).take(8) {
+        for sample in samples.iter().cloned() {
+            spoiler.add(Record::Member(MemberSample { t, ..sample }));
+        }
+    }
     true
 }
 

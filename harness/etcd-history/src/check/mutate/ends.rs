@@ -51,6 +51,29 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         check: "leases",
         apply: revived_lease,
     },
+    Mutation {
+        name: "grant refused for a lease that no one has",
+        check: "leases",
+        apply: |s| {
+            let grants = calls(s, |call| matches!(call.request, Request::LeaseGrant { .. }));
+            refused(s, grants, "lease_exists")
+        },
+    },
+    Mutation {
+        name: "put without a lease refused for one",
+        check: "leases",
+        apply: |s| {
+            let puts = calls(s, |call| {
+                matches!(call.request, Request::Put { lease: 0, .. })
+            });
+            refused(s, puts, "lease_not_found")
+        },
+    },
+    Mutation {
+        name: "lease granted for less than nothing",
+        check: "agreement",
+        apply: negative_lease,
+    },
 ];
 
 /// Changes an acknowledged key in the dump of one member.
@@ -125,6 +148,25 @@ fn early_lease(spoiler: &mut Spoiler) -> bool {
         .records
         .iter()
         .any(|record| matches!(record, Record::Watch(_)))
+}
+
+/// One of some operations is refused.
+pub(super) fn refused(spoiler: &mut Spoiler, ops: Vec<u64>, class: &str) -> bool {
+    pick_end(spoiler, ops, |end| {
+        let (class, message) = (class.to_owned(), String::new());
+        end.outcome = Outcome::Failed { class, message };
+        true
+    })
+}
+
+fn negative_lease(spoiler: &mut Spoiler) -> bool {
+    spoiler.spoil_answer(|_, response| match response {
+        Response::LeaseGrant { ttl, .. } => {
+            *ttl = -*ttl;
+            true
+        }
+        _ => false,
+    })
 }
 
 /// A lease that was revoked is kept alive a second later.

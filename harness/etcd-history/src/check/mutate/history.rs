@@ -4,7 +4,9 @@
 use super::cluster::one;
 use super::operator::route_gone;
 use super::{Mutation, Spoiler};
-use crate::record::{FaultStep, ListedMember, Outcome, Record, Request, Route, WatchEvent};
+use crate::record::{
+    FaultStep, ListedMember, Outcome, PodRecord, Record, Request, Route, WatchEvent,
+};
 
 pub(super) const MUTATIONS: &[Mutation] = &[
     Mutation {
@@ -55,6 +57,21 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             s.add(first);
             true
         },
+    },
+    Mutation {
+        name: "watch stream that was not opened",
+        check: "assumptions",
+        apply: not_opened,
+    },
+    Mutation {
+        name: "pod whose version goes back",
+        check: "assumptions",
+        apply: |s| last_pod(s, |pod, _| pod.resource_version = 1),
+    },
+    Mutation {
+        name: "pod whose UID comes back",
+        check: "assumptions",
+        apply: |s| last_pod(s, |pod, first| first.clone_into(&mut pod.uid)),
     },
     Mutation {
         name: "watcher that does not continue where it ended",
@@ -201,6 +218,41 @@ fn overlap(spoiler: &mut Spoiler) -> bool {
     second.request = Request::Compact { revision: 1 };
     spoiler.history.records.insert(at + 1, Record::Call(second));
     true
+}
+
+/// That the first stream of a watcher was opened is not recorded.
+fn not_opened(spoiler: &mut Spoiler) -> bool {
+    let opened = |record: &Record| match record {
+        Record::Watch(watch) => {
+            watch.stream == 0 && matches!(watch.event, WatchEvent::Opened { .. })
+        }
+        _ => false,
+    };
+    spoiler.pick(opened).is_some_and(|at| {
+        spoiler.history.records.remove(at);
+        true
+    })
+}
+
+/// Changes the last record of a pod that is there, beside the UID that its name had first.
+fn last_pod(spoiler: &mut Spoiler, change: impl Fn(&mut PodRecord, &str)) -> bool {
+    spoiler.history.records.sort_by_key(Record::time);
+    let there = |record: &Record| matches!(record, Record::Pod(pod) if !pod.deleted);
+    let Some(at) = spoiler.positions(there).pop() else {
+        return false;
+    };
+    let (before, rest) = spoiler.history.records.split_at_mut(at);
+    let Some(Record::Pod(pod)) = rest.first_mut() else {
+        return false;
+    };
+    let first = before.iter().find_map(|record| match record {
+        Record::Pod(other) if other.pod == pod.pod => Some(other.uid.clone()),
+        _ => None,
+    });
+    first.is_some_and(|first| {
+        change(pod, &first);
+        true
+    })
 }
 
 /// What a stream was told last is not recorded, and its watcher continues behind it.

@@ -1,9 +1,10 @@
 //! Spoiled reads of one member, and of a revision that is over.
 
-use super::ends::add_operation;
+use super::cluster::one;
+use super::ends::{add_operation, refused};
 use super::store::{calls, pick_end};
 use super::{Mutation, Spoiler};
-use crate::record::{Call, Outcome, Record, Request, Response, Return};
+use crate::record::{Call, KeyValue, Outcome, Record, Request, Response, Return};
 
 pub(super) const MUTATIONS: &[Mutation] = &[
     Mutation {
@@ -30,6 +31,39 @@ pub(super) const MUTATIONS: &[Mutation] = &[
                 });
             }
             true
+        },
+    },
+    Mutation {
+        name: "serializable read of a key without a version",
+        check: "agreement",
+        apply: |s| local_key(s, |kv| kv.version = 0),
+    },
+    Mutation {
+        name: "serializable read of a key that is newer than its revision",
+        check: "agreement",
+        apply: |s| local_key(s, |kv| kv.mod_revision += 10_000),
+    },
+    Mutation {
+        name: "put refused as compacted",
+        check: "reads",
+        apply: |s| refused_put(s, "compacted"),
+    },
+    Mutation {
+        name: "put refused as of the future",
+        check: "reads",
+        apply: |s| refused_put(s, "future_revision"),
+    },
+    Mutation {
+        name: "hash of what no client compacted",
+        check: "reads",
+        apply: |s| {
+            one(s, |record| {
+                let Record::Hash(hash) = record else {
+                    return false;
+                };
+                hash.compact_revision = hash.revision + 1;
+                true
+            })
         },
     },
     Mutation {
@@ -68,6 +102,26 @@ fn untrue_local_read(spoiler: &mut Spoiler) -> bool {
         }
         _ => false,
     })
+}
+
+/// Changes the first key that a serializable read shows.
+fn local_key(spoiler: &mut Spoiler, change: impl Fn(&mut KeyValue)) -> bool {
+    let reads = local_reads(spoiler);
+    pick_end(spoiler, reads, |end| match &mut end.outcome {
+        Outcome::Ok {
+            response: Response::Range { kvs, .. },
+            ..
+        } => kvs.first_mut().map(&change).is_some(),
+        _ => false,
+    })
+}
+
+/// A write is refused because of a revision.
+fn refused_put(spoiler: &mut Spoiler, class: &str) -> bool {
+    let puts = calls(spoiler, |call| {
+        matches!(call.request, Request::Put { lease: 0, .. })
+    });
+    refused(spoiler, puts, class)
 }
 
 fn local_read_back(spoiler: &mut Spoiler) -> bool {

@@ -1,7 +1,8 @@
 //! Spoiled watch streams.
 
+use super::ends::add_operation;
 use super::{Mutation, Spoiler};
-use crate::record::{KeyEvent, MemberSample, Record, WatchEvent, WatchRecord};
+use crate::record::{KeyEvent, MemberSample, Record, Request, Response, WatchEvent, WatchRecord};
 
 pub(super) const MUTATIONS: &[Mutation] = &[
     Mutation {
@@ -104,6 +105,11 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "cancelled as compacted without reason",
         check: "watch",
         apply: cancelled,
+    },
+    Mutation {
+        name: "cancelled as compacted to what it was told",
+        check: "watch",
+        apply: cancelled_behind,
     },
     Mutation {
         name: "watcher that no stream serves on a member that answers",
@@ -459,4 +465,31 @@ fn cancelled(spoiler: &mut Spoiler) -> bool {
         reason: String::new(),
     };
     then_says(spoiler, at, event)
+}
+
+/// A client compacts far ahead, and a stream is cancelled because of a revision that it has delivered.
+fn cancelled_behind(spoiler: &mut Spoiler) -> bool {
+    let Some((at, _)) = followed(spoiler) else {
+        return false;
+    };
+    let t = spoiler.history.records[at].time();
+    let told =
+        events_of(&mut spoiler.history.records[at]).and_then(|events| events.last().map(revision));
+    let Some(compact_revision) = told else {
+        return false;
+    };
+    let event = WatchEvent::Cancelled {
+        compact_revision,
+        reason: String::new(),
+    };
+    let request = Request::Compact {
+        revision: compact_revision,
+    };
+    then_says(spoiler, at, event)
+        && add_operation(
+            spoiler,
+            t - 2_000,
+            request,
+            (compact_revision, 3, Response::Compact {}),
+        )
 }

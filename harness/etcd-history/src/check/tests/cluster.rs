@@ -493,6 +493,37 @@ fn a_higher_applied_index_has_no_lower_revision() {
 }
 
 #[test]
+fn a_member_that_is_sent_a_snapshot_has_its_store_before_its_index() {
+    // Four statuses: what it has applied, its revision, and what it knows to be committed.
+    let behind = |story: Story, from: i64, who, (index, revision): (u64, i64), committed: u64| {
+        (0..4).fold(story, |story, n: i64| {
+            story.sample_with(from + n * 10, who, |status| {
+                (status.raft_index, status.applied_index) = (committed, index);
+                status.revision = revision;
+            })
+        })
+    };
+    let sent = || behind(Story::new(), 1, A, (5, 40), 50);
+    let lags = |story| told(story, 100, B, (20, 15));
+    lags(sent()).passes("raft");
+    // Its next entry is behind the snapshot.
+    let next = || told(sent(), 50, A, (51, 40));
+    lags(next()).passes("raft");
+    told(next(), 100, B, (60, 40)).passes("raft");
+    let wrong = "etcd-1 has revision 39 at applied index 60";
+    told(next(), 100, B, (60, 39)).violates("raft", wrong);
+    let later = behind(sent(), 50, A, (55, 41), 90);
+    told(later, 100, B, (60, 39)).violates("raft", wrong);
+    // While it is loaded the store says nothing.
+    let applied = || told(Story::new(), 1, B, (4, 3));
+    behind(applied(), 100, A, (5, 1), 50).passes("raft");
+    let wrong = "etcd-0 has revision 1 at applied index 5";
+    told(applied(), 100, A, (5, 1)).violates("raft", wrong);
+    let wrong = "etcd-0 has revision 2 at applied index 5";
+    behind(applied(), 100, A, (5, 2), 50).violates("raft", wrong);
+}
+
+#[test]
 fn the_death_of_a_follower_moves_no_leadership() {
     let three = Expectations {
         members: 3,

@@ -1,8 +1,9 @@
-//! etcd that compacts by itself: what it may refuse as compacted, by what it is told to keep.
+//! What etcd may refuse as compacted: by what it is told to keep where it compacts by itself, by what clients asked
+//! for, and by what was before the run.
 
 use crate::check::test_support::*;
-use crate::check::{AutoCompaction, Expectations, Verdict};
-use crate::record::{KeyEvent, Request, Response, WatchEvent};
+use crate::check::{self, AutoCompaction, Expectations, Verdict};
+use crate::record::{KeyEvent, Outcome, Record, Request, Response, WatchEvent};
 
 /// Revisions 2 to 11 of one key, a second apart: revision 2 at 1 s, 11 at 10 s.
 fn written() -> Story {
@@ -157,4 +158,150 @@ fn a_previous_key_may_be_left_out_where_etcd_can_have_compacted_it_by_itself() {
         &told(None),
         "received a at revision 10 without the key before it",
     );
+}
+
+fn opened_at(start_revision: i64) -> WatchEvent {
+    WatchEvent::Opened {
+        key: "a".into(),
+        range_end: "z".into(),
+        start_revision,
+    }
+}
+
+fn cancelled_at(compact_revision: i64) -> WatchEvent {
+    WatchEvent::Cancelled {
+        compact_revision,
+        reason: String::new(),
+    }
+}
+
+/// A client has compacted to a revision, at 10.2 s.
+fn compacted(revision: i64) -> Story {
+    let answer = (11, Response::Compact {});
+    written().ok(7, (10_200, 10_201), Request::Compact { revision }, answer)
+}
+
+#[test]
+fn a_watch_is_not_cancelled_because_of_what_it_was_told() {
+    let cancelled = |told: i64| {
+        let of = |revision: i64| version("a", &revision.to_string(), (2, revision, revision - 1));
+        let events: Vec<KeyEvent> = (2..=told).map(|revision| seen(of(revision))).collect();
+        compacted(9)
+            .watch(1, 10_300, opened_at(1))
+            .events(1, 10_400, 11, &events)
+            .watch(1, 10_500, cancelled_at(9))
+    };
+    cancelled(7).passes("watch");
+    cancelled(8).violates("watch", "yet it had been told up to revision 8");
+    cancelled(9).violates("watch", "yet it had been told up to revision 9");
+    // None of its own keys was changed: a member that is sent a snapshot looks at it from its start again.
+    let narrow = WatchEvent::Opened {
+        key: "x".into(),
+        range_end: "y".into(),
+        start_revision: 1,
+    };
+    compacted(9)
+        .watch(1, 10_300, narrow)
+        .progress(1, 10_400, 11)
+        .watch(1, 10_500, cancelled_at(9))
+        .passes("watch");
+}
+
+#[test]
+fn what_was_compacted_before_the_run_is_refused() {
+    // The store is at revision 50 when the run begins.
+    let all = Request::Range {
+        key: "a".into(),
+        range_end: Some("z".into()),
+        limit: 0,
+        serializable: false,
+        revision: 0,
+    };
+    let used = || {
+        Story::new()
+            .ok(1, (1, 2), all.clone(), (50, found(&[kv("a", "1", 50)])))
+            .put(1, (3, 4), ("b", "2"), 51)
+    };
+    let watched = |compact_revision: i64| {
+        used()
+            .watch(0, 5, opened_at(1))
+            .watch(0, 6, cancelled_at(compact_revision))
+            .stream((0, 1), 7, opened_at(compact_revision))
+            .stream(
+                (0, 1),
+                8,
+                WatchEvent::Events {
+                    revision: 51,
+                    events: vec![seen(kv("a", "1", 50)), seen(kv("b", "2", 51))],
+                    fragment: false,
+                },
+            )
+    };
+    watched(40).passes("watch");
+    watched(50).passes("watch");
+    let told = "cancelled as compacted to 51, no client had compacted further than 0";
+    watched(51).violates("watch", told);
+    let read = |revision| used().failed(2, (10, 11), get_at("a", revision));
+    read(30).passes("reads");
+    read(50).violates("reads", "no client compacted further than 0 by then");
+}
+
+#[test]
+fn a_hash_is_of_what_may_have_been_compacted() {
+    let hashed = |story: Story, to: i64| {
+        let mut history = story.hash("etcd-0", 11, 1).history();
+        for record in &mut history.records {
+            if let Record::Hash(hash) = record {
+                (hash.t, hash.compact_revision) = (ms(10_300), to);
+            }
+        }
+        history.records.sort_by_key(Record::time);
+        one(check::all(&history, &small()), "reads")
+    };
+    assert!(hashed(written(), 0).passed());
+    assert!(hashed(compacted(9), 9).passed());
+    assert!(hashed(compacted(9), 0).passed());
+    let told = "the hash of etcd-0 at revision 11 says that it is compacted to 9, no client had compacted further";
+    violates(&hashed(written(), 9), told);
+    violates(
+        &hashed(compacted(8), 9),
+        "no client had compacted further than 8",
+    );
+    violates(
+        &hashed(compacted(9), 12),
+        "compacted to 12, which is behind it",
+    );
+}
+
+#[test]
+fn what_names_no_revision_is_hardly_refused_because_of_one() {
+    let refused = |story: Story, request: Request| story.failed(8, (10_500, 10_700), request);
+    let unasked = "was refused as compacted, and asks for no revision";
+    refused(compacted(9), put("b", "x")).violates("reads", unasked);
+    refused(compacted(9), delete("a")).violates("reads", unasked);
+    // The newest revision is compacted only while it is read, or by a member that is behind.
+    let told = "was refused as compacted, no client compacted further than 0";
+    refused(written(), get("a")).violates("reads", told);
+    refused(written(), local_get("a")).violates("reads", told);
+    let told = "was refused as compacted, no client compacted further than 9";
+    refused(compacted(9), get("a")).violates("reads", told);
+    refused(compacted(9), local_get("a")).passes("reads");
+    let next = Request::Compact { revision: 12 };
+    let meanwhile = written()
+        .unknown(7, (10_510, 10_690), next)
+        .put(1, (10_520, 10_530), ("b", "12"), 12)
+        .events(0, 10_540, 12, &[seen(kv("b", "12", 12))]);
+    refused(meanwhile, get("a")).passes("reads");
+    let future = |request: Request| {
+        let (class, message) = ("future_revision".into(), String::new());
+        written().op(
+            8,
+            (10_500, 10_700),
+            request,
+            Outcome::Failed { class, message },
+        )
+    };
+    let unasked = "was refused as of the future, and asks for no revision";
+    future(put("b", "x")).violates("reads", unasked);
+    future(get_at("a", 40)).passes("reads");
 }

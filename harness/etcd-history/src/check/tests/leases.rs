@@ -196,8 +196,9 @@ fn a_lease_that_was_granted_to_no_one_is_not_found() {
     held(refused("too_many_requests")).violates("leases", told);
     keep(refused("too_many_requests"), 3, 1).violates("leases", "granted to no one by then");
     revoke(refused("too_many_requests"), 3, 1).violates("leases", "granted to no one by then");
-    // It is there, of whomever it is.
-    held(refused("lease_exists")).passes("leases");
+    // It is there, though it cannot be: the grant that was refused for it is what is told.
+    let there = "lease 7 cannot have been there, yet op 1 (grant lease 7 for 60 s";
+    held(refused("lease_exists")).violates("leases", there);
     // Granted later, at the same time, perhaps, and by no client of the run.
     let first = || held(Story::new().opened(0, 1));
     grant(first(), 10, 60, 2).violates("leases", "op 1 (put a = 1");
@@ -213,6 +214,8 @@ fn leases_of_which_etcd_chooses_the_number_are_different_ones() {
     two.passes("leases");
     let again = chosen(chosen(Story::new().opened(0, 1), 1, (7, 60)), 3, (7, 60));
     again.violates("leases", "lease 7 was there after op 1");
+    let below = chosen(Story::new().opened(0, 1), 1, (-7, 60));
+    below.violates("leases", "was given lease -7, etcd chooses none below 1");
     let held = chosen(Story::new().opened(0, 1), 1, (7, 60))
         .ok(1, (3, 4), leased("a", "1", 7), (2, Response::Put {}))
         .events(0, 5, 2, &[seen(held("a", "1", 2))]);
@@ -296,4 +299,110 @@ fn a_living_lease_is_kept_alive_by_the_leader_that_kept_it_before() {
         (2, Response::LeaseKeepAlive { ttl: 60 }),
     );
     late.passes("leases");
+}
+
+#[test]
+fn a_grant_is_refused_only_for_a_lease_that_can_be_there() {
+    let grant_7 = || Request::LeaseGrant { id: 7, ttl: 60 };
+    let refused = |story: Story, t| refuse(story, t, grant_7(), "lease_exists");
+    let new = || Story::new().opened(0, 1);
+    let told = "lease 7 cannot have been there, yet op";
+    refused(new(), 10).violates("leases", told);
+    grant(refused(new(), 10), 20, 60, 1).violates("leases", told);
+    // It was granted, perhaps, or at the same time.
+    refused(grant(new(), 1, 60, 1), 10).passes("leases");
+    refused(new().unknown(2, (1, 2), grant_7()), 10).passes("leases");
+    let denied = Outcome::Failed {
+        class: "lease_exists".into(),
+        message: String::new(),
+    };
+    let beside = new().op(2, (5, 15), grant_7(), denied);
+    grant(beside, 10, 60, 1).passes("leases");
+    // It was revoked since, and not granted again, as far as is known.
+    let revoked = || revoke(leased_key(60), 6, 3);
+    refused(revoked(), 10).violates("leases", told);
+    refused(grant(revoked(), 8, 60, 3), 10).passes("leases");
+    refused(revoked().unknown(2, (8, 9), grant_7()), 10).passes("leases");
+    let perhaps = leased_key(60).unknown(2, (6, 7), Request::LeaseRevoke { id: 7 });
+    refused(perhaps, 10).passes("leases");
+    // An etcd that was used before may have had it: it is at revision 5 when the run begins.
+    let all = Request::Range {
+        key: "a".into(),
+        range_end: Some("z".into()),
+        limit: 0,
+        serializable: false,
+        revision: 0,
+    };
+    let used = Story::new().ok(1, (0, 1), all, (5, found(&[kv("b", "1", 5)])));
+    refused(used, 10).passes("leases");
+}
+
+#[test]
+fn a_refusal_because_of_a_lease_answers_a_request_that_names_one() {
+    let refused = |request, class| refuse(leased_key(60), 10, request, class);
+    let told = "was refused because a lease is not there, and names none";
+    refused(put("b", "2"), "lease_not_found").violates("leases", told);
+    refused(get("a"), "lease_not_found").violates("leases", told);
+    let again = Request::LeaseGrant { id: 9, ttl: 60 };
+    refused(again.clone(), "lease_not_found").violates("leases", told);
+    refused(again, "too_many_requests").passes("leases");
+    let told = "was refused because a lease is there, and grants none";
+    refused(leased("b", "2", 7), "lease_exists").violates("leases", told);
+    let (request, _) = in_txn(leased("b", "2", 9));
+    refused(request, "lease_not_found").passes("leases");
+}
+
+#[test]
+fn a_key_whose_lease_cannot_have_ended_is_in_every_dump() {
+    // The member is at revision 3, and others are in front of it.
+    let put_b = |story: Story| story.put(2, (5, 6), ("b", "2"), 3);
+    let held = |ttl| {
+        let story = grant(Story::new(), 1, ttl, 1);
+        put_b(story.ok(1, (3, 4), leased("a", "1", 7), (2, Response::Put {})))
+    };
+    let dumped = |story: Story, t| {
+        let story = story.dump(t, "etcd-0", (3, &[kv("b", "2", 3)]));
+        story.put(2, (3_000, 3_001), ("c", "3"), 4)
+    };
+    let told = "it is not there, nothing deleted it, and lease 7 was alive";
+    dumped(held(60), 1_500).violates("durability", told);
+    // Its time is over, unless it was kept alive.
+    dumped(held(1), 1_500).passes("durability");
+    dumped(keep(held(1), 900, 3), 1_500).violates("durability", told);
+    dumped(keep(held(1), 900, 3), 1_900).passes("durability");
+    // A client may have ended it, or deleted the key, or given it to another lease; it may have lived before.
+    for lost in [
+        Request::LeaseRevoke { id: 7 },
+        delete("a"),
+        leased("a", "4", 8),
+        Request::LeaseGrant { id: 7, ttl: 1 },
+    ] {
+        let story = held(60).unknown(3, (7, 8), lost);
+        dumped(story, 1_500).passes("durability");
+    }
+    revoke(dumped(held(60), 1_500), 4_000, 5).passes("durability");
+    // What was written without a lease since is there, whatever became of that.
+    let since = held(1).unknown(3, (7, 8), Request::LeaseRevoke { id: 7 });
+    let since = since.put(1, (9, 10), ("a", "4"), 4);
+    let since = since.dump(1_500, "etcd-0", (4, &[kv("b", "2", 3)]));
+    let told = "it is not there and nothing deleted it";
+    since
+        .put(2, (3_000, 3_001), ("c", "3"), 5)
+        .violates("durability", told);
+}
+
+#[test]
+fn a_dump_by_a_clock_that_went_back_says_nothing_of_leases() {
+    let dump = |t| {
+        let story = grant(Story::new(), 1, 2, 1)
+            .ok(1, (3, 4), leased("a", "1", 7), (2, Response::Put {}))
+            .put(2, (5, 6), ("b", "2"), 3);
+        let story = story.put(2, (t, t + 1), ("c", "3"), 4);
+        story.dump(1_500, "etcd-0", (3, &[kv("b", "2", 3)]))
+    };
+    let told = "it is not there, nothing deleted it, and lease 7 was alive";
+    violates(&dump(1_000).verdict_as_told("durability"), told);
+    // It was over by then, if the dump was made behind the line in front of it.
+    let verdict = dump(3_000).verdict_as_told("durability");
+    assert!(verdict.passed(), "{verdict:?}");
 }

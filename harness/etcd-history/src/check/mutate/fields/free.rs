@@ -9,6 +9,7 @@ pub(super) const ALONE: &[(&str, &str)] = &[
     ),
     ("pod.uid", "pod that never came back under another UID"),
     ("member.status.leader", "two leaders in one term"),
+    ("member.status.learner", "leader without a vote"),
     ("member.status.applied_index", "applied ahead of committed"),
     (
         "member.status.raft_index",
@@ -57,10 +58,6 @@ pub(super) const NO_PROMISE: &[(&str, &str)] = &[
     (
         "watch.event.broken.message",
         "words for people, but for those of a client that gave a silent stream up, and then of several",
-    ),
-    (
-        "member.status.learner",
-        "who votes is judged from member lists, which a quorum agreed on",
     ),
     (
         "start.incarnation",

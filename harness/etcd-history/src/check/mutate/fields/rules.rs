@@ -133,6 +133,7 @@ const GROUPS: &[Group] = &[
             ("call.request.range.revision", FAR),
             ("call.request.compact.revision", FAR),
             ("return.outcome.failed.class", Be("\"compacted\"")),
+            ("hash.compact_revision", FAR),
         ],
     ),
     (
