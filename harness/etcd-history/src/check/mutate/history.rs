@@ -177,7 +177,10 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         apply: |s| {
             one(s, |r| {
                 if let Record::FinalState(state) = r {
-                    state.revision -= 1;
+                    let behind = state.revision - 1;
+                    state.revision = behind;
+                    // One that shows what is newer than itself is no dump at all.
+                    state.kvs.retain(|kv| kv.mod_revision <= behind);
                     true
                 } else {
                     false

@@ -6,7 +6,7 @@ use kbagent_protocol::{Id, Member};
 
 use crate::instanceset::desired::Desired;
 use crate::instanceset::names as keys;
-use crate::instanceset::observed::{ClaimSeen, Observed, PodSeen, Reading};
+use crate::instanceset::observed::{ClaimSeen, NodeSeen, Observed, PodSeen, Reading};
 use crate::instanceset::plan::Plan;
 
 /// A rule that a plan breaks.
@@ -88,10 +88,16 @@ impl Lint<'_> {
         named.is_some() && other && (asked.is_some() || begun)
     }
 
-    /// True when the pod's containers or its volume may still hold data: its node is there, and it has not ended.
+    /// True when the pod's containers or its volume may still hold data: its node is there, and it has not ended. One
+    /// that was never placed on a node, and of which no claim is left, holds nothing.
     pub(super) fn holds(&self, pod: &str) -> bool {
+        let mut claims = self.desired.claims.iter();
+        let has_claim = claims.any(|t| self.seen.claims.contains_key(&names::claim(&t.name, pod)));
         let pod = self.seen.pods.get(pod);
-        pod.is_some_and(|pod| !pod.ended && !pod.node.is_dead())
+        pod.is_some_and(|pod| {
+            let empty = pod.node == NodeSeen::Unassigned && !has_claim;
+            !pod.ended && !pod.node.is_dead() && !empty
+        })
     }
 
     pub(super) fn is_last_of_its_data(&self, pod: &str) -> bool {
