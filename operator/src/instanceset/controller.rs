@@ -309,7 +309,8 @@ pub(super) fn next(plan: &Plan, pace: &Pace, set: &str) -> Duration {
         .status
         .as_ref()
         .is_none_or(|draft| draft.status.available_replicas == draft.status.ready_replicas);
-    if !available || !plan.steps.is_empty() || plan.waiting.iter().any(|w| *w != Waiting::Paused) {
+    let waits = plan.waiting.iter().any(|why| !why.ends_with_an_edit());
+    if !available || !plan.steps.is_empty() || waits {
         return pace.next(set, plan, HELD_UP);
     }
     pace.forget(set);

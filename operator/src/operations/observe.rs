@@ -73,13 +73,8 @@ pub(super) async fn observe(
         seen.requests = vec![first];
         return Ok(seen);
     }
-    // While one of this type runs another may be forced past it.
-    let may_be_passed = request.spec.kind == OpsType::Custom && phase == Some(OpsPhase::Running);
-    if pending || phase == Some(OpsPhase::Creating) || may_be_passed {
-        let requests = Api::namespaced(client.clone(), &namespace);
-        // One that cannot be read does nothing, so nothing waits for it.
-        let requests = list(&requests, &ListParams::default()).await;
-        seen.requests = requests.map_err(failed("the OpsRequests"))?.0;
+    if pending || (phase == Some(OpsPhase::Creating) && !leaving) {
+        seen.requests = all_requests(context, &namespace).await?;
     }
     let first = queue::before(request, &seen.requests, cluster);
     if pending && first.is_some() {
@@ -89,6 +84,13 @@ pub(super) async fn observe(
     seen.sets = instance_sets(context, cluster, &namespace)
         .await
         .map_err(failed("an InstanceSet"))?;
+    if leaving {
+        // What still asks for it is known, and nothing else keeps it.
+        return Ok(seen);
+    }
+    if may_be_passed(request, &seen.sets) {
+        seen.requests = all_requests(context, &namespace).await?;
+    }
     seen.pods = pods(context, cluster, &namespace)
         .await
         .map_err(failed("the pods"))?;
@@ -99,6 +101,28 @@ pub(super) async fn observe(
         seen.services = services(context, request, &namespace).await?;
     }
     Ok(seen)
+}
+
+/// Whether another request may have been forced past it: an InstanceSet is asked by one of this type at a time, and one
+/// does not carry what this one asks for. While all carry it, which is looked at each second, nothing is listed.
+fn may_be_passed(request: &OpsRequest, sets: &BTreeMap<String, InstanceSet>) -> bool {
+    let status = request.status.as_ref();
+    let running = status.filter(|status| status.phase == Some(OpsPhase::Running));
+    request.spec.kind == OpsType::Custom
+        && running.is_some_and(|status| {
+            !kinds::defragmentations_lost(request, &status.last_configuration, sets).is_empty()
+        })
+}
+
+/// The requests of the namespace. One that cannot be read does nothing, so nothing waits for it.
+async fn all_requests(context: &Context, namespace: &str) -> Result<Vec<OpsRequest>, ObserveError> {
+    let requests = Api::namespaced(context.client.clone(), namespace);
+    let listed = list(&requests, &ListParams::default()).await;
+    let listed = listed.map_err(|source| ObserveError::Read {
+        what: "the OpsRequests",
+        source,
+    })?;
+    Ok(listed.0)
 }
 
 /// Claims of the Cluster's members, for a request that is about them: their UIDs, and the versions of those that carry

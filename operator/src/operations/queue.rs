@@ -1,5 +1,6 @@
 //! PURE: whose turn it is. Requests of one Cluster are done one after the other, in the order in which they were made.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use etcd_operator_api::condition::{ConditionType, Reason};
@@ -90,6 +91,29 @@ pub(super) fn followers(touched: &OpsRequest, all: &[Arc<OpsRequest>]) -> Vec<Ar
         }
     }
     found
+}
+
+/// Requests that are known to wait for a phase. Others look again when one begins to: if they did whenever one is
+/// touched, many that wait would all read the queue, each time for nothing.
+#[derive(Debug, Default)]
+pub(super) struct Patient(BTreeSet<String>);
+
+impl Patient {
+    /// Whether others may have to look again because the request was touched; `all` are those that are there.
+    pub(super) fn is_news(&mut self, touched: &OpsRequest, all: &[Arc<OpsRequest>]) -> bool {
+        let uid = touched.uid().unwrap_or_default();
+        let there = all.iter().any(|known| known.uid() == touched.uid());
+        let goes = !there || touched.metadata.deletion_timestamp.is_some();
+        if goes || !waits_for_a_phase(touched) {
+            self.0.remove(&uid);
+            return true;
+        }
+        // Some went unseen, while there was no watch.
+        if self.0.len() > all.len() {
+            self.0.clear();
+        }
+        self.0.insert(uid)
+    }
 }
 
 /// Whether the request is under way, or may begin: what happens to its Cluster matters to it.

@@ -84,11 +84,12 @@ pub(crate) async fn run(context: Arc<Context>) -> anyhow::Result<()> {
     let (store, writer) = reflector::store();
     // The store knows of a change before it is told here: whose turn it is now is read from it.
     let turns = store.clone();
+    let mut patient = queue::Patient::default();
     let blame = Blame::Condition(ConditionType::Validated, Reason::ValidateFailed);
     let requests = readable::<OpsRequest>(&context, all(), blame)
         .reflect(writer)
         .touched_objects()
-        .flat_map(move |touched| stream::iter(with_followers(touched, &turns)));
+        .flat_map(move |touched| stream::iter(with_followers(touched, &turns, &mut patient)));
     let controller = Controller::for_stream(requests, store);
     let (by_cluster, by_set) = (controller.store(), controller.store());
     let known = controller.store();
@@ -121,11 +122,16 @@ pub(crate) async fn run(context: Arc<Context>) -> anyhow::Result<()> {
 fn with_followers(
     touched: Result<OpsRequest, watcher::Error>,
     store: &Store<OpsRequest>,
+    patient: &mut queue::Patient,
 ) -> Vec<Result<OpsRequest, watcher::Error>> {
     let Ok(request) = touched else {
         return vec![touched];
     };
-    let next = queue::followers(&request, &store.state());
+    let all = store.state();
+    if !patient.is_news(&request, &all) {
+        return vec![Ok(request)];
+    }
+    let next = queue::followers(&request, &all);
     let next = next.into_iter().map(|next| Ok((*next).clone()));
     std::iter::once(Ok(request)).chain(next).collect()
 }

@@ -442,6 +442,12 @@ impl Waiting {
         }
     }
 
+    /// True for what only an edit of the InstanceSet ends, which wakes by itself: to look again pays nothing.
+    #[must_use]
+    pub(crate) fn ends_with_an_edit(&self) -> bool {
+        matches!(self, Waiting::Paused | Waiting::Restricted { .. })
+    }
+
     /// True when something moves without any object changing, so that looking again soon pays.
     #[must_use]
     pub(crate) fn moves_by_itself(&self) -> bool {

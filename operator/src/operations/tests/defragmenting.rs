@@ -5,7 +5,9 @@ use etcd_operator_api::defragmentation::{
 };
 use etcd_operator_api::{ComponentPhase, labels};
 
+use super::super::observe::observe;
 use super::*;
+use crate::fake_api::{failure, server};
 
 const ALL: &str = "{type: Custom, custom: {opsDefinitionName: etcd-defragmentation, components: [{componentName: etcd}]}}";
 
@@ -228,4 +230,44 @@ fn one_that_was_forced_past_is_done_when_the_other_has_ended() {
     component.phase = Some(ComponentPhase::Updating);
     let waits = decide(&first, &busy, &at(9));
     assert_eq!((waits.status.phase, waits.act), (running, Act::Record));
+}
+
+/// What is seen of a request when its Cluster has this InstanceSet and no pod may be listed: whether all could be read,
+/// whether the InstanceSet was, and how often all requests were listed.
+async fn observed(request: &OpsRequest, set: &InstanceSet) -> (bool, bool, usize) {
+    let (cluster, set) = (json!(cluster(3, "Running", 4)), json!(set));
+    let (context, asked) = server(move |line| match line {
+        line if line.contains("/clusters/db") => (200, cluster.clone()),
+        line if line.contains("/instancesets/db-etcd") => (200, set.clone()),
+        line if line.contains("/pods?") => failure(403, "Forbidden", "it is not permitted"),
+        _ => (200, json!({ "metadata": {}, "items": [] })),
+    });
+    let seen = observe(&context, request, &[]).await;
+    let asked = asked.lock().expect("no panic");
+    let count = |part: &str| asked.iter().filter(|(line, _)| line.contains(part)).count();
+    (
+        seen.is_ok(),
+        count("/instancesets/db-etcd") == 1,
+        count("/opsrequests?"),
+    )
+}
+
+#[tokio::test]
+async fn requests_are_listed_only_while_an_instance_set_is_not_asked() {
+    let (request, mut wishes) = asked(ALL);
+    let wish = wishes.remove("db-etcd").flatten();
+    let open = [DefragmentationStep::Asked];
+    let carried = observed(&request, &with("a", &open, wish.as_ref())).await;
+    assert_eq!(carried, (false, true, 0));
+    let lost = observed(&request, &with("a", &open, None)).await;
+    assert_eq!(lost, (false, true, 1));
+}
+
+#[tokio::test]
+async fn one_that_is_deleted_needs_to_know_only_what_asks_for_it() {
+    let (mut request, mut wishes) = asked(ALL);
+    request.metadata.deletion_timestamp = Some(at(3));
+    let wish = wishes.remove("db-etcd").flatten();
+    let set = with("a", &[DefragmentationStep::Asked], wish.as_ref());
+    assert_eq!(observed(&request, &set).await, (true, true, 0));
 }

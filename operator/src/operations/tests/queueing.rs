@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::super::decide::{Act, Decision, decide};
 use super::super::observe::observe;
-use super::super::queue::{followers, is_awake};
+use super::super::queue::{Patient, followers, is_awake};
 use super::{EXPOSE, SCALE_OUT, at, begun, cluster, message, phase, request, seen, set};
 use crate::fake_api::server;
 
@@ -109,6 +109,31 @@ fn waits_for(decision: &Decision) -> String {
     assert_eq!(phase(decision), Some(OpsPhase::Pending));
     let told = message(decision, ConditionType::WaitForProgressing);
     told.replace("waits for OpsRequest ", "")
+}
+
+#[test]
+fn others_look_again_when_one_begins_to_wait_for_a_phase_and_not_whenever_it_is_touched() {
+    let mut stopped = cluster(3, "Stopped", 4);
+    stopped.spec.component_specs[0].stop = Some(true);
+    let seen = seen(stopped, set(3, 3, 0));
+    let spec = SCALE_OUT.replace("{type", "{preConditionDeadlineSeconds: 3600, type");
+    let made = request("a", 0, &spec);
+    let mut waits = made.clone();
+    waits.status = Some(decide(&waits, &seen, &at(7)).status);
+    let all = [Arc::new(waits.clone())];
+    let mut patient = Patient::default();
+    assert!(patient.is_news(&made, &all));
+    assert!(patient.is_news(&waits, &all));
+    assert!(!patient.is_news(&waits, &all), "it was touched");
+    // It begins, and goes back to waiting.
+    let mut begun = waits.clone();
+    begun.status.get_or_insert_default().phase = Some(OpsPhase::Creating);
+    assert!(patient.is_news(&begun, &all) && patient.is_news(&waits, &all));
+    assert!(!patient.is_news(&waits, &all));
+    let mut leaving = waits.clone();
+    leaving.metadata.deletion_timestamp = Some(at(8));
+    assert!(patient.is_news(&leaving, &all));
+    assert!(patient.is_news(&waits, &[]), "it is gone");
 }
 
 #[test]

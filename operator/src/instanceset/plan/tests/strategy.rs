@@ -1,8 +1,12 @@
 //! Updates that their owner's strategy holds back: they say so, and how they continue.
 
+use std::time::Duration;
+
 use etcd_operator_api::condition::Observation;
 
 use super::*;
+use crate::instanceset::controller;
+use crate::instanceset::pace::Pace;
 use crate::instanceset::plan::Waiting;
 
 /// The plan, its reasons in one word, and the condition.
@@ -26,6 +30,9 @@ fn an_update_that_ends_at_its_owner_s_limit_says_so() {
         world.change_template("etcd:2");
         settle(&mut world);
         let (next, reasons, condition) = told(&world);
+        // Only its owner ends it, and that wakes by itself: no more looks than at one that is current.
+        let pause = controller::next(&next, &Pace::default(), "ns/a");
+        assert!(pause >= Duration::from_mins(1), "{pause:?}");
         let draft = next.status.expect("a status");
         assert_eq!(
             draft.status.updated_replicas,
