@@ -28,7 +28,9 @@ pub async fn lost(repository: &Repository, folder: &Folder, names: &[String]) ->
             Ok(Ok(false)) => lost.push(name.clone()),
             Ok(Err(error)) => eprintln!("whether {name} is still there is not known: {error}"),
             Err(_) => {
-                eprintln!("whether {name} and those after it are still there is not known: the repository is slow");
+                eprintln!(
+                    "whether {name} and those after it are still there is not known: the repository is slow"
+                );
                 break;
             }
         }
