@@ -1,23 +1,38 @@
 //! Whether earlier backups are still there: the Job that makes the next one looks.
 
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+
 use crate::error::Error;
 use crate::path::Folder;
 use crate::repository::Repository;
+
+/// Longest time that is looked: the backup that was made is complete, and a repository that has become slow must not have
+/// its Job end as failed.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Of the backups in folders of these names beside one, those without their data: no manifest, or no snapshot of its
 /// length. What cannot be read is not known to be lost.
 pub async fn lost(repository: &Repository, folder: &Folder, names: &[String]) -> Vec<String> {
     let path = folder.path().to_string();
     let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
+    let until = Instant::now() + PATIENCE;
     let mut lost = Vec::new();
     for name in names {
         let Ok(other) = Folder::read(&format!("{parent}/{name}")) else {
             continue;
         };
-        match is_whole(repository, &other).await {
-            Ok(true) => {}
-            Ok(false) => lost.push(name.clone()),
-            Err(error) => eprintln!("whether {name} is still there is not known: {error}"),
+        match timeout_at(until, is_whole(repository, &other)).await {
+            Ok(Ok(true)) => {}
+            Ok(Ok(false)) => lost.push(name.clone()),
+            Ok(Err(error)) => eprintln!("whether {name} is still there is not known: {error}"),
+            Err(_) => {
+                eprintln!(
+                    "whether {name} and those after it are still there is not known: the repository is slow"
+                );
+                break;
+            }
         }
     }
     lost
@@ -36,6 +51,7 @@ mod tests {
     use std::sync::Arc;
 
     use object_store::memory::InMemory;
+    use object_store::throttle::{ThrottleConfig, ThrottledStore};
 
     use super::*;
     use crate::manifest::tests::manifest;
@@ -65,5 +81,18 @@ mod tests {
         let next = Folder::read("demo/shop-u/etcd/next").expect("a path");
         let lost = lost(&repository, &next, &names).await;
         assert_eq!(lost, ["bare", "cut", "gone"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_repository_does_not_hold_up_what_was_made() {
+        let store = ThrottledStore::new(InMemory::new(), ThrottleConfig::default());
+        store.config_mut(|config| config.wait_get_per_call = Duration::from_secs(140));
+        let repository = Repository::over(Arc::new(store));
+        let names: Vec<String> = (0..50).map(|number| format!("b-{number}")).collect();
+        let next = Folder::read("demo/shop-u/etcd/next").expect("a path");
+        let began = Instant::now();
+        let found = lost(&repository, &next, &names).await;
+        assert!(began.elapsed() <= PATIENCE + Duration::from_secs(1));
+        assert_eq!(found, ["b-0", "b-1"], "what was known by then");
     }
 }

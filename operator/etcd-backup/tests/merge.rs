@@ -167,7 +167,8 @@ async fn a_time_is_found_in_the_first_of_several_objects_that_begin_after_the_sa
         .collect();
     let idle = |number: i64| Some((7, number * MERGED as i64 * 1000));
     assert_eq!(begins, [Some((6, 0)), idle(1), idle(2), idle(3)]);
-    for seconds in [2, 300, 600, 900, 1090] {
+    // Also in the first segment of an object.
+    for seconds in [2, 256, 300, 600, 768, 900, 1090] {
         let replay = Replay {
             archive: archive.clone(),
             target: Target::Time(seconds * 1000 + 500),

@@ -471,14 +471,15 @@ fn follow(
 /// The status of one whose credential cannot be had. One that is made once holds back the others of its Cluster, and is
 /// given up after a while; an archive waits for as long as it takes.
 pub(super) fn blocked(backup: &Backup, why: String, now: &Time) -> BackupStatus {
-    let status = backup.status.clone().unwrap_or_default();
-    let decision = if backup.spec.backup_method != ARCHIVE && age(backup, now) > WAIT {
-        fail(
-            backup,
-            status,
-            now,
-            format!("{why}; it was waited for {WAIT} s"),
-        )
+    let mut status = backup.status.clone().unwrap_or_default();
+    if backup.spec.backup_method == ARCHIVE {
+        return wait(status, why, FOLLOW).status;
+    }
+    // Its turn may have come long after it was made.
+    let since = status.start_timestamp.get_or_insert_with(|| now.clone()).0;
+    let decision = if seconds(&since, now) > WAIT {
+        let why = format!("{why}; it was waited for {WAIT} s");
+        fail(backup, status, now, why)
     } else {
         wait(status, why, FOLLOW)
     };

@@ -203,7 +203,7 @@ impl Collector {
         }
         let now = self.time(asked);
         // What has come since the one before may be as old as that.
-        self.continuous &= self.confirmed.is_some_and(|at| now - at <= LAPSE);
+        self.continuous &= self.in_time(now);
         self.confirmed = self.confirmed.max(Some(asked));
         self.agreed = true;
         Ok(true)
@@ -247,7 +247,7 @@ impl Collector {
         let now = self.time(now);
         let rest = self.pending.split_off(self.whole);
         let events = std::mem::replace(&mut self.pending, rest);
-        self.continuous &= self.gap.is_none() && self.confirmed.is_some_and(|at| now - at <= LAPSE);
+        self.continuous &= self.gap.is_none() && self.in_time(now);
         let until = self.until(&events);
         let header = Header {
             format_version: 0,
@@ -284,13 +284,19 @@ impl Collector {
         Ok((segment, bytes))
     }
 
+    /// Whether the last confirmation is not too old.
+    fn in_time(&self, now: i64) -> bool {
+        self.confirmed
+            .is_some_and(|at| now.saturating_sub(at) <= LAPSE)
+    }
+
     /// Where a segment ends: with the last confirmation, or with what has come since. It ends later than its last event
     /// only when a confirmation vouches for that, as [`Segment::confirmed`] reads it.
     fn until(&self, events: &[Event]) -> i64 {
         let end = events.last().map_or(self.since, |event| event.at);
         match self.confirmed {
             Some(at) if at >= end => at,
-            Some(at) if end - at <= NEAR && !events.is_empty() => end + 1,
+            Some(at) if end.saturating_sub(at) <= NEAR && !events.is_empty() => end + 1,
             _ => end,
         }
     }

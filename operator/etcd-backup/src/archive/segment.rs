@@ -260,10 +260,10 @@ impl Segment {
     pub fn confirmed(&self) -> Option<i64> {
         let (since, until) = (self.header.since, self.header.until);
         let end = self.events.last().map_or(since, |event| event.at);
-        match until - end {
+        match until.saturating_sub(end) {
             ..=0 => None,
             // The word is older than the last event, and how old is not written down.
-            1 => Some(end - NEAR),
+            1 => Some(end.saturating_sub(NEAR)),
             _ => Some(until),
         }
     }
@@ -551,6 +551,18 @@ pub(crate) mod tests {
         }
         let plain = Segment::new(header(0, "", 4, (0, 9)), Vec::new());
         assert_eq!(plain.header.format_version, FORMAT, "as before");
+    }
+
+    #[test]
+    fn times_that_no_clock_tells_end_no_program() {
+        for (times, confirmed) in [
+            ((i64::MIN, i64::MAX), Some(i64::MAX)),
+            ((i64::MIN, i64::MIN + 1), Some(i64::MIN)),
+            ((i64::MAX, i64::MAX), None),
+        ] {
+            let segment = Segment::new(header(0, "", 4, times), Vec::new());
+            assert_eq!(segment.confirmed(), confirmed, "{times:?}");
+        }
     }
 
     #[test]

@@ -174,8 +174,9 @@ mod tests {
             };
             report(&standing, Instant::now()).warning
         };
-        assert_eq!(warning(249_999), None);
-        let told = warning(250_000).expect("a warning");
+        assert_eq!(warning(250_000), None);
+        let told = warning(250_001).expect("a warning");
+        assert_eq!(warning(299_999), Some(told.clone()), "it stays the same");
         assert!(
             told.contains("250000 objects") && told.contains("retentionPeriod"),
             "{told}"

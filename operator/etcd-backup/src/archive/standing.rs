@@ -6,6 +6,8 @@ use super::segment::{Gap, Segment};
 
 /// An archive of so many objects warns: each start of its writer and each restore lists all of them.
 const MANY: usize = 250_000;
+/// It is told in such steps: the operator puts the text on record, and writes the record when it changes (C6).
+const STEP: usize = 50_000;
 
 /// Where an archive stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,11 +54,11 @@ impl Standing {
     /// What will be a trouble later.
     #[must_use]
     pub fn warning(&self) -> Option<String> {
-        (self.objects >= MANY).then(|| {
+        (self.objects > MANY).then(|| {
             format!(
-                "it has {} objects in the repository, and all of them are listed when its writer starts and when it is \
-                 restored: give this Backup a retentionPeriod, or a shorter one",
-                self.objects
+                "it has more than {} objects in the repository, and all of them are listed when its writer starts and when \
+                 it is restored: give this Backup a retentionPeriod, or a shorter one",
+                self.objects / STEP * STEP
             )
         })
     }

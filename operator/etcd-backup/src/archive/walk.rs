@@ -113,7 +113,8 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// Those from the last one that begins no later. Of an idle time several begin after the same revision.
+/// Those from the last one that begins no later. Of an idle time several begin after the same revision. Where a time is
+/// looked for, those from the one before it: whether the first times of an object are known is told by what was before.
 fn objects(inventory: &Inventory, (revision, time): (i64, Option<i64>)) -> VecDeque<Object> {
     let early = |(object, _): &(Object, u64)| {
         object.begins.is_some_and(|(after, since)| {
@@ -121,6 +122,7 @@ fn objects(inventory: &Inventory, (revision, time): (i64, Option<i64>)) -> VecDe
         })
     };
     let begin = inventory.chain.iter().rposition(early).unwrap_or_default();
+    let begin = begin.saturating_sub(usize::from(time.is_some()));
     let objects = inventory.chain.iter().skip(begin);
     objects.map(|(object, _)| object.clone()).collect()
 }
@@ -137,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_an_idle_time_the_object_is_read_that_has_the_moment() {
+    fn of_an_idle_time_the_object_is_read_that_has_the_moment_and_the_one_before_it() {
         let merged = |first: u64, since: i64| Object {
             first,
             last: first + 9,
@@ -157,9 +159,9 @@ mod tests {
             (Some(999), 0),
             (Some(1000), 0),
             (Some(1999), 0),
-            (Some(2000), 10),
-            (Some(3000), 20),
-            (Some(9000), 20),
+            (Some(2000), 0),
+            (Some(3000), 10),
+            (Some(9000), 10),
             (None, 20),
         ] {
             assert_eq!(first(7, time), expected, "{time:?}");

@@ -24,6 +24,8 @@ const QUICK: Duration = Duration::from_millis(150);
 const DYING: Duration = Duration::from_millis(200);
 /// Pause between two questions.
 const EVERY: Duration = Duration::from_millis(10);
+/// etcd itself ends a connection at its peers' port that has said nothing for so long.
+const IDLE: Duration = Duration::from_secs(5);
 /// How often names of other pods are looked up, so that an election waits for no DNS.
 const LOOK_UP: Duration = Duration::from_secs(10);
 
@@ -112,22 +114,29 @@ async fn hold(
     if found == Evidence::Gone {
         return tell();
     }
-    let mut ended = false;
     // An etcd that is told to stop closes its clients' port first, and leads on while one of them holds a stream.
-    for port in [clients, address] {
-        if until_it_ends(&port.to_string(), &tls).await.is_ok() {
-            ended = true;
+    for (port, idle) in [(clients, None), (address, Some(IDLE))] {
+        let began = Instant::now();
+        let ended = until_it_ends(&port.to_string(), &tls).await.is_ok();
+        let ended = ended.then(|| began.elapsed());
+        if ended.is_some() {
             tell();
         }
-        let gone = match evidence(address).await {
-            Evidence::Gone => true,
-            Evidence::Silent => ended,
-            Evidence::Alive | Evidence::Suspected => false,
-        };
-        if gone {
+        if is_gone(evidence(address).await, ended, idle) {
             mark(held, true);
             return tell();
         }
+    }
+}
+
+/// Pure: whether what was found shows that it died; after a connection that has ended, if there was one, how long that
+/// was there, and after how long etcd would have ended it. The agent ends one at the clients' port when it is started
+/// again itself: a leader that was found to live since must be silent after another end.
+fn is_gone(found: Evidence, ended: Option<Duration>, idle: Option<Duration>) -> bool {
+    match found {
+        Evidence::Gone => true,
+        Evidence::Silent => ended.is_some_and(|after| idle.is_none_or(|idle| after < idle)),
+        Evidence::Alive | Evidence::Suspected => false,
     }
 }
 
@@ -304,6 +313,25 @@ mod tests {
             drop(spoken(&peers).await);
         };
         assert!(!held_while(&config, address, fences).await.vanished);
+    }
+
+    #[test]
+    fn silence_counts_after_an_end_that_is_not_etcds_own() {
+        let long = Some(IDLE);
+        // The end of a connection, after how long etcd ends it, and whether silence counts then.
+        for (ended, idle, counts) in [
+            (None, None, false),
+            (None, long, false),
+            (Some(Duration::ZERO), None, true),
+            (long, None, true),
+            (Some(Duration::from_millis(4999)), long, true),
+            (long, long, false),
+        ] {
+            let found = is_gone(Evidence::Silent, ended, idle);
+            assert_eq!(found, counts, "{ended:?} {idle:?}");
+            assert!(is_gone(Evidence::Gone, ended, idle));
+            assert!(!is_gone(Evidence::Alive, ended, idle));
+        }
     }
 
     #[tokio::test]

@@ -491,12 +491,15 @@ fn one_without_its_credential_holds_the_others_back_for_an_hour_at_most() {
         let decision = decided(&next, &holding(others), 3700);
         matches!(decision.act, Act::Begin(_))
     };
-    first.status = Some(plan::blocked(&first, why(), &at(3600)));
-    let status = first.status.clone().expect("a status");
-    assert_eq!(status.phase, Some(BackupPhase::New));
-    assert_eq!(status.failure_reason, Some(why()));
-    assert!(!begins(&first));
-    first.status = Some(plan::blocked(&first, why(), &at(3601)));
+    // Its turn came later than it would have been waited for.
+    for seconds in [4000, 7600] {
+        first.status = Some(plan::blocked(&first, why(), &at(seconds)));
+        let status = first.status.clone().expect("a status");
+        assert_eq!(status.phase, Some(BackupPhase::New));
+        assert_eq!(status.failure_reason, Some(why()));
+        assert!(!begins(&first));
+    }
+    first.status = Some(plan::blocked(&first, why(), &at(7601)));
     let status = first.status.clone().expect("a status");
     assert_eq!(status.phase, Some(BackupPhase::Failed));
     let told = status.failure_reason.expect("a reason");
