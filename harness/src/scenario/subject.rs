@@ -10,9 +10,8 @@ use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 
-use crate::cluster::Cluster;
-use crate::cluster::proxy;
 use crate::cluster::volumes::Pool;
+use crate::cluster::{Cluster, node_states, proxy};
 use crate::deploy::{EtcdCluster, Guard, Keys, Reach, TempNamespace};
 use crate::scenario::RunError;
 use crate::scenario::inside::Inside;
@@ -245,8 +244,13 @@ impl Subject {
         }
     }
 
-    /// What the operator says of the Cluster, for a wait that has failed; nothing where that cannot be read.
+    /// What the operator says of the Cluster, and which nodes are not well; nothing of what cannot be read.
     async fn said(&self) -> String {
+        let (told, states) = tokio::join!(self.told(), node_states(&self.kube));
+        told + &unready::nodes(&states.unwrap_or_default())
+    }
+
+    async fn told(&self) -> String {
         let clusters = self.clusters();
         let read = tokio::time::timeout(timeouts::API_CALL, clusters.get(CLUSTER));
         let Ok(Ok(cluster)) = read.await else {

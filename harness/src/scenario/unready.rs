@@ -3,6 +3,8 @@
 use k8s_openapi::api::core::v1::{ContainerState, Pod};
 use kube::ResourceExt;
 
+use crate::cluster::NodeState;
+
 /// True when a pod is ready and not about to go.
 pub(super) fn is_ready(pod: &Pod) -> bool {
     let status = pod.status.as_ref();
@@ -18,8 +20,10 @@ pub(super) fn told(pod: &Pod) -> String {
         Some(node) => vec![format!("on {node}")],
         None => vec!["on no node".to_owned()],
     };
-    if pod.metadata.deletion_timestamp.is_some() {
-        told.push("being deleted".to_owned());
+    if let Some(due) = &pod.metadata.deletion_timestamp {
+        let grace = pod.metadata.deletion_grace_period_seconds;
+        let grace = grace.map_or_else(String::new, |s| format!(", with {s} s of grace"));
+        told.push(format!("being deleted, due at {}{grace}", due.0));
     }
     let status = pod.status.as_ref();
     let conditions = status.iter().flat_map(|s| s.conditions.iter().flatten());
@@ -40,6 +44,23 @@ pub(super) fn told(pod: &Pod) -> String {
         Some(format!("{name} {state}, {count} restarts"))
     }));
     format!("{} ({})", pod.name_any(), told.join("; "))
+}
+
+/// The nodes that are not well, in words behind others; empty where all are. A pod on one that is not ready cannot go.
+pub(super) fn nodes(states: &[NodeState]) -> String {
+    let told: Vec<String> = states.iter().filter_map(node).collect();
+    match told.as_slice() {
+        [] => String::new(),
+        told => format!("; nodes: {}", told.join(", ")),
+    }
+}
+
+fn node(state: &NodeState) -> Option<String> {
+    let silent = (state.ready != "True").then(|| format!("Ready={}", state.ready));
+    let cordoned = state.cordoned.then(|| "cordoned".to_owned());
+    let out = state.out_of_service.then(|| "out of service".to_owned());
+    let wrong: Vec<String> = [silent, cordoned, out].into_iter().flatten().collect();
+    (!wrong.is_empty()).then(|| format!("{} ({})", state.name, wrong.join(", ")))
 }
 
 /// What a container that does not run is in; `None` for one that runs or has done its work.
@@ -84,6 +105,40 @@ mod tests {
             told(&pod),
             "a (on worker; Ready: ContainersNotReady unready: [etcd]; etcd waits: CrashLoopBackOff, 3 restarts; \
              metrics-exporter ended with 137, 3 restarts)"
+        );
+    }
+
+    #[test]
+    fn a_pod_that_does_not_go_says_since_when_it_should_be_gone() {
+        let pod: Pod = serde_json::from_value(json!({
+            "metadata": {"name": "a", "deletionTimestamp": "2026-01-01T00:00:01Z", "deletionGracePeriodSeconds": 1},
+            "spec": {"nodeName": "worker", "containers": []},
+        }))
+        .expect("a pod");
+        assert_eq!(
+            told(&pod),
+            "a (on worker; being deleted, due at 2026-01-01T00:00:01Z, with 1 s of grace)"
+        );
+    }
+
+    #[test]
+    fn nodes_that_are_not_well_are_told() {
+        let node = |name: &str, ready: &str, cordoned, out_of_service| NodeState {
+            name: name.to_owned(),
+            uid: String::new(),
+            ready: ready.to_owned(),
+            cordoned,
+            out_of_service,
+            version: String::new(),
+            boot_id: String::new(),
+        };
+        let well = node("w1", "True", false, false);
+        assert_eq!(nodes(std::slice::from_ref(&well)), "");
+        let silent = node("w2", "Unknown", false, true);
+        let states = [well, silent, node("w3", "True", true, false)];
+        assert_eq!(
+            nodes(&states),
+            "; nodes: w2 (Ready=Unknown, out of service), w3 (cordoned)"
         );
     }
 

@@ -14,7 +14,11 @@ use etcd_history::{
     record::{FinalState, HashSample, Route},
 };
 use serde::Serialize;
-use tokio::{sync::watch, task::JoinSet, time::Instant};
+use tokio::{
+    sync::watch,
+    task::JoinSet,
+    time::{Instant, timeout_at},
+};
 
 use crate::{
     again::{AGAIN, ask, side_by_side, until_done},
@@ -26,6 +30,7 @@ use crate::{
     recorder::{Attempt, Recorder},
     run::config_file,
     schedule::pause,
+    successor::Place,
 };
 
 /// First client number of the final phase.
@@ -36,6 +41,8 @@ const READER: u32 = CLIENT + 1;
 const REVOKER: u32 = CLIENT + 500;
 /// Leases that are revoked at a time: one after the other they take seconds on a slow machine.
 const LANES: u32 = 16;
+/// Name of the file with the process that runs it.
+const FINAL: &str = "final";
 
 /// What the final phase found.
 #[derive(Debug, Serialize)]
@@ -65,13 +72,25 @@ impl Summary {
     }
 }
 
-/// Runs it, within `limit`, with these members; with those of the beginning when there are none.
+/// Runs it, within `limit`, with these members; with those of the beginning when there are none. In the place of one
+/// that was run before, once that one has ended: two at a time would give their operations the same numbers.
 pub(crate) async fn run(
     dir: &Path,
     members: Vec<Member>,
     limit: Duration,
 ) -> anyhow::Result<Summary> {
     let until = Instant::now() + limit;
+    let place = Place::take(dir, FINAL).context("failed to take the place of a former one")?;
+    let alone = timeout_at(until, place.alone()).await;
+    let alone = alone.context("the one that was run before does not end")?;
+    let _alone = alone.context("failed to wait for the one that was run before")?;
+    tokio::select! {
+        ran = Box::pin(run_alone(dir, members, until)) => ran,
+        () = place.lost() => bail!("it was run again, and this is the former one"),
+    }
+}
+
+async fn run_alone(dir: &Path, members: Vec<Member>, until: Instant) -> anyhow::Result<Summary> {
     let text = std::fs::read_to_string(config_file(dir))
         .context("failed to read the configuration of the run: is `workload run` up?")?;
     let config = Config::parse(&text)?;
@@ -378,18 +397,22 @@ async fn watchers(
 mod tests {
     use super::*;
 
+    /// The configuration and the history of a run with a member at which nothing listens.
+    fn unreachable(dir: &Path) {
+        let text = serde_json::json!({
+            "seed": 1,
+            "dir": dir,
+            "members": [{"pod": "a-0", "address": "127.0.0.1:1"}],
+        });
+        std::fs::write(config_file(dir), text.to_string()).unwrap();
+        drop(Recorder::open(&dir.join("history.jsonl"), false).unwrap());
+    }
+
     /// The harness takes an error of this program for its own, and an unread member for the cluster's.
     #[tokio::test]
     async fn a_cluster_that_takes_nothing_has_no_member_that_was_read() {
         let dir = tempfile::tempdir().unwrap();
-        // Nothing listens there.
-        let text = serde_json::json!({
-            "seed": 1,
-            "dir": dir.path(),
-            "members": [{"pod": "a-0", "address": "127.0.0.1:1"}],
-        });
-        std::fs::write(config_file(dir.path()), text.to_string()).unwrap();
-        drop(Recorder::open(&dir.path().join("history.jsonl"), false).unwrap());
+        unreachable(dir.path());
         let limit = Duration::from_millis(300);
         let summary = Box::pin(run(dir.path(), Vec::new(), limit)).await.unwrap();
         assert!(
@@ -400,5 +423,18 @@ mod tests {
         assert_eq!(summary.watchers, (0, 0));
         std::fs::remove_file(config_file(dir.path())).unwrap();
         assert!(Box::pin(run(dir.path(), Vec::new(), limit)).await.is_err());
+    }
+
+    /// Its connection broke, so that it is run again: both would write to one history.
+    #[tokio::test]
+    async fn one_that_is_run_again_ends() {
+        let dir = tempfile::tempdir().unwrap();
+        unreachable(dir.path());
+        let former = Box::pin(run(dir.path(), Vec::new(), Duration::from_secs(60)));
+        let again = async { std::fs::write(dir.path().join(FINAL), u32::MAX.to_string()) };
+        let (ended, written) = tokio::join!(former, again);
+        written.unwrap();
+        let error = ended.unwrap_err().to_string();
+        assert!(error.contains("run again"), "{error}");
     }
 }

@@ -1,15 +1,16 @@
-//! One process at a time prints lines that another follows. A connection that breaks ends the process at its other end
-//! neither at once nor surely, so each writes its number into a file, and the one before reads there that it has a
-//! successor.
+//! One process at a time prints lines that another follows, or writes the last of a history. A connection that breaks
+//! ends the process at its other end neither at once nor surely, so each writes its number into a file, and the one
+//! before reads there that it has a successor.
 
 use std::{
+    fs::{File, TryLockError},
     io,
     path::{Path, PathBuf},
     process,
     time::Duration,
 };
 
-use crate::schedule::block;
+use crate::schedule::{block, pause};
 
 /// Time between two looks.
 const LOOK: Duration = Duration::from_millis(250);
@@ -42,6 +43,25 @@ impl Place {
         };
         // It ends no other way: it does not panic, and nothing aborts it.
         let _ended = tokio::task::spawn_blocking(wait).await;
+    }
+
+    /// As [`Self::taken`], for who waits in nothing for ever.
+    pub(crate) async fn lost(&self) {
+        while !self.is_taken() {
+            pause(LOOK).await;
+        }
+    }
+
+    /// Waits until who had the place before has ended, or has dropped what this gives.
+    pub(crate) async fn alone(&self) -> io::Result<File> {
+        let file = File::create(self.file.with_extension("lock"))?;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(file),
+                Err(TryLockError::WouldBlock) => pause(LOOK).await,
+                Err(TryLockError::Error(error)) => return Err(error),
+            }
+        }
     }
 
     /// False, too, while the next one is just writing.
@@ -81,5 +101,21 @@ mod tests {
         Place::take_as(file, 8).expect("taken");
         let waited = tokio::time::timeout(Duration::from_secs(30), waiting).await;
         waited.expect("it was seen").expect("no panic");
+    }
+
+    #[tokio::test]
+    async fn a_successor_is_alone_once_who_had_the_place_has_ended() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let take = |own| Place::take_as(dir.path().join("final"), own).expect("taken");
+        let first = take(7);
+        let working = first.alone().await.expect("it is alone");
+        let second = take(8);
+        first.lost().await;
+        let mut waiting = Box::pin(second.alone());
+        let waited = tokio::time::timeout(3 * LOOK, &mut waiting).await;
+        assert!(waited.is_err(), "the first one is at work still");
+        drop(working);
+        let waited = tokio::time::timeout(Duration::from_secs(30), waiting).await;
+        waited.expect("it was seen").expect("it is alone");
     }
 }

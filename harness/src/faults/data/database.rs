@@ -22,6 +22,9 @@ const MOST_WRITES: u32 = 256;
 /// Seconds of writing at most: with the last one and a read the script ends before its command is given up, with what
 /// it has printed.
 const WRITING_S: u32 = 15;
+/// Seconds for which corrupted bytes are looked for at most: with the write before, the script ends as well before its
+/// command is given up. Else the write's revision is lost, and the script continues in whatever database is there then.
+const LOOKING_S: u32 = 12;
 /// How etcd's JSON tells a revision, in front of the figure in quotes.
 const REVISION: &str = "\"revision\":";
 /// How often etcd is asked for alarms: the operator may have dealt with one a second later.
@@ -217,11 +220,11 @@ fn corrupt_script(ip: &str, path: &str) -> String {
          key=$(printf etcd-harness-mark | base64 -w0); value=$(printf %s \"$mark\" | base64 -w0)\n\
          {back}\n\
          answer=$(printf '{{\"key\":\"%s\",\"value\":\"%s\"}}' \"$key\" \"$value\" | \
-         curl -s -m 10 -X POST http://{ip}:2379/v3/kv/put -d @-)\n\
+         curl -s -m 8 -X POST http://{ip}:2379/v3/kv/put -d @-)\n\
          printf %s \"$answer\" | {PRINT_REVISION} || \
          {{ back; echo \"the write has no revision, it may have happened; etcd: $answer\" >&2; exit 1; }}\n\
-         changed=0; clean=0; looks=0\n\
-         while [ $looks -lt 100 ] && [ $clean -lt 5 ]; do\n\
+         changed=0; clean=0; looks=0; end=$(($(date +%s)+{LOOKING_S}))\n\
+         while [ $looks -lt 100 ] && [ $clean -lt 5 ] && [ $(date +%s) -lt $end ]; do\n\
          sleep 0.1; looks=$((looks+1)); clean=$((clean+1))\n\
          for at in $(grep -obUaF \"$mark\" \"$db\" | cut -d: -f1); do\n\
          clean=0; [ \"$(tail -c +$((at+1)) \"$db\" | head -c ${{#mark}})\" = \"$mark\" ] || continue\n\
@@ -411,6 +414,28 @@ mod tests {
         let words: Vec<&str> = text.split(' ').skip(1).collect();
         assert_eq!(words.len(), 3, "{text}");
         assert!(words.iter().all(|word| word.starts_with('E')), "{text}");
+    }
+
+    #[test]
+    fn bytes_that_come_again_are_given_up_in_time_and_their_write_is_told() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let db = dir.path().join("member/snap/db");
+        fs::create_dir_all(db.parent().expect("a parent")).expect("folders");
+        fs::write(&db, "pages ").expect("write");
+        let curl = format!(
+            "{PUT}\nprintf %s \"$value\" >>member/snap/db\n\
+             echo '{{\"header\":{{\"revision\":\"106\"}}}}'"
+        );
+        // The machine is slow: each look takes five seconds.
+        let slow = "sleep() { echo >>\"$db.looks\"; }\n\
+                    date() { n=0; [ ! -e \"$db.looks\" ] || n=$(wc -l <\"$db.looks\"); echo $((n*5)); }\n\
+                    dd() { command dd \"$@\"; printf ' %s' \"$mark\" >>\"$db\"; }";
+        let script = corrupt_script("10.0.0.1", &dir.path().display().to_string());
+        let output = run(&format!("{slow}\n{script}"), dir.path(), &curl);
+        let error = ended(output).expect_err("it is never clean");
+        assert_eq!(error.writes(), [106]);
+        let looks = fs::read_to_string(dir.path().join("member/snap/db.looks"));
+        assert_eq!(looks.expect("looks").lines().count(), 3);
     }
 
     #[test]
