@@ -1,4 +1,4 @@
-//! Why a pod is not ready, in one line: whoever reads a failed run may have no cluster to look at any more.
+//! Why a pod is not ready, in one line: who reads a failed run may have no cluster to look at any more.
 
 use k8s_openapi::api::core::v1::{ContainerState, Pod};
 use kube::ResourceExt;

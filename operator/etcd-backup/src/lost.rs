@@ -8,8 +8,8 @@ use crate::error::Error;
 use crate::path::Folder;
 use crate::repository::Repository;
 
-/// Longest time that is looked: the backup that was made is complete, and a repository that has become slow must not have
-/// its Job end as failed.
+/// Longest time that is looked: the backup that was made is complete, and a repository that has become slow must not
+/// have its Job end as failed.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Of the backups in folders of these names beside one, those without their data: no manifest, or no snapshot of its

@@ -209,8 +209,8 @@ fn all_written(
 
 /// Writes a value that is nowhere else, then changes its first letter wherever the file has it. etcd reads the file
 /// through the kernel's page cache, so it sees that at once. A page that was being written meanwhile has the old letter
-/// again: the file is searched until it stays clean. One that has been given to other data since it was found is left alone:
-/// a letter there would be another fault.
+/// again: the file is searched until it stays clean. One that has been given to other data since it was found is left
+/// alone: a letter there would be another fault.
 fn corrupt_script(ip: &str, path: &str) -> String {
     let back = back(ip);
     format!(

@@ -24,7 +24,7 @@ struct App {
     told: Sender<Option<i64>>,
 }
 
-/// Serves until it is dropped, and passes on what it is told of full backups.
+/// Serves until it is dropped, and passes on which full backup counts.
 ///
 /// # Errors
 /// When the port cannot be had.

@@ -344,8 +344,8 @@ impl Archive {
         Ok(())
     }
 
-    /// Revision of the newest verified full backup beside the archive, of the same etcd cluster, whose snapshot is there;
-    /// of none above the revision `most`.
+    /// Revision of the newest verified full backup beside the archive, of the same etcd cluster, whose snapshot is
+    /// there; of none above the revision `most`.
     ///
     /// # Errors
     /// When the repository does not answer.
