@@ -205,7 +205,7 @@ impl Subject {
                 Ok(pods) => pods,
                 Err(error) => return Poll::NotYet::<(), String>(error),
             };
-            if let Err(status) = whole(&pods, self.members) {
+            if let Err(status) = unready::whole(&pods, self.members) {
                 return Poll::NotYet(status);
             }
             let claims = match self.claims(&pods).await {
@@ -240,17 +240,20 @@ impl Subject {
         .await;
         match whole {
             Ok(()) => Ok(()),
-            Err(error) => Err(RunError::Wait(format!("{error}{}", self.said().await))),
+            Err(error) => Err(RunError::Wait(format!(
+                "{error}{}",
+                self.circumstances().await
+            ))),
         }
     }
 
     /// What the operator says of the Cluster, and which nodes are not well; nothing of what cannot be read.
-    async fn said(&self) -> String {
-        let (told, states) = tokio::join!(self.told(), node_states(&self.kube));
-        told + &unready::nodes(&states.unwrap_or_default())
+    async fn circumstances(&self) -> String {
+        let (cluster, states) = tokio::join!(self.phase_and_message(), node_states(&self.kube));
+        cluster + &unready::nodes(&states.unwrap_or_default())
     }
 
-    async fn told(&self) -> String {
+    async fn phase_and_message(&self) -> String {
         let clusters = self.clusters();
         let read = tokio::time::timeout(timeouts::API_CALL, clusters.get(CLUSTER));
         let Ok(Ok(cluster)) = read.await else {
@@ -501,47 +504,9 @@ fn true_label(labelled: &[String], claims: &[Claim]) -> Result<(), String> {
     ))
 }
 
-/// Says what is missing until all members are ready and labelled.
-fn whole(pods: &[Pod], members: u32) -> Result<(), String> {
-    let role = |pod: &Pod| pod.labels().get(labels::ROLE).cloned();
-    let ready = |pod: &&Pod| unready::is_ready(pod);
-    let count = pods.iter().filter(ready).count();
-    let with = |name: &str| {
-        pods.iter()
-            .filter(|pod| role(pod).as_deref() == Some(name))
-            .count()
-    };
-    let (leaders, followers) = (with("leader"), with("follower"));
-    let wanted = members as usize;
-    if (pods.len(), count, leaders, followers) == (wanted, wanted, 1, wanted - 1) {
-        return Ok(());
-    }
-    let without: Vec<String> = pods
-        .iter()
-        .filter(|pod| !ready(pod))
-        .map(unready::told)
-        .collect();
-    Err(format!(
-        "{} of {wanted} pods, {count} ready, {leaders} leader, {followers} follower; not ready: [{}]",
-        pods.len(),
-        without.join(", ")
-    ))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn pod(name: &str, role: Option<&str>, ready: bool) -> Pod {
-        let mut object = json!({
-            "metadata": {"name": name, "labels": {}},
-            "status": {"conditions": [{"type": "Ready", "status": if ready { "True" } else { "False" }}]},
-        });
-        if let Some(role) = role {
-            object["metadata"]["labels"][labels::ROLE] = json!(role);
-        }
-        serde_json::from_value(object).expect("a pod")
-    }
 
     #[test]
     fn a_label_is_true_when_its_pod_leads_in_the_newest_term() {
@@ -572,28 +537,5 @@ mod tests {
         let told = untrue(&status, Guard::TlsAndUsers.conditions()).expect("users are not there");
         assert!(told.contains("not yet"), "{told}");
         assert!(untrue(&json!({}), Guard::Tls.conditions()).is_some());
-    }
-
-    #[test]
-    fn whole_is_all_ready_and_one_leader() {
-        let mut pods = vec![
-            pod("a", Some("leader"), true),
-            pod("b", Some("follower"), true),
-            pod("c", Some("follower"), true),
-        ];
-        assert_eq!(whole(&pods, 3), Ok(()));
-        assert!(whole(&pods, 5).is_err());
-        pods[1] = pod("b", Some("leader"), true);
-        assert!(
-            whole(&pods, 3)
-                .expect_err("two leaders")
-                .contains("2 leader")
-        );
-        pods[1] = pod("b", Some("follower"), false);
-        assert!(
-            whole(&pods, 3)
-                .expect_err("not ready")
-                .contains("[b (on no node;")
-        );
     }
 }

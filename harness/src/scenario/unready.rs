@@ -1,5 +1,7 @@
-//! Why a pod is not ready, in one line: who reads a failed run may have no cluster to look at any more.
+//! Whether all members are ready, and why one is not, in one line: who reads a failed run may have no cluster to look
+//! at any more.
 
+use etcd_operator_api::labels;
 use k8s_openapi::api::core::v1::{ContainerState, Pod};
 use kube::ResourceExt;
 
@@ -13,7 +15,30 @@ pub(super) fn is_ready(pod: &Pod) -> bool {
         && conditions.any(|c| c.type_ == "Ready" && c.status == "True")
 }
 
-/// Its name, its node, the conditions that are not true, and what its containers wait for or ended by.
+/// Says what is missing until all members are ready and labelled.
+pub(super) fn whole(pods: &[Pod], members: u32) -> Result<(), String> {
+    let role = |pod: &Pod| pod.labels().get(labels::ROLE).cloned();
+    let ready = |pod: &&Pod| is_ready(pod);
+    let count = pods.iter().filter(ready).count();
+    let with = |name: &str| {
+        pods.iter()
+            .filter(|pod| role(pod).as_deref() == Some(name))
+            .count()
+    };
+    let (leaders, followers) = (with("leader"), with("follower"));
+    let wanted = members as usize;
+    if (pods.len(), count, leaders, followers) == (wanted, wanted, 1, wanted - 1) {
+        return Ok(());
+    }
+    let without: Vec<String> = pods.iter().filter(|pod| !ready(pod)).map(told).collect();
+    Err(format!(
+        "{} of {wanted} pods, {count} ready, {leaders} leader, {followers} follower; not ready: [{}]",
+        pods.len(),
+        without.join(", ")
+    ))
+}
+
+/// A pod's name, its node, the conditions that are not true, and what its containers wait for or ended by.
 pub(super) fn told(pod: &Pod) -> String {
     let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
     let mut told = match node {
@@ -155,5 +180,39 @@ mod tests {
         }))
         .expect("a pod");
         assert_eq!(told(&pod), "a (on no node; PodScheduled: Unschedulable)");
+    }
+
+    fn pod(name: &str, role: Option<&str>, ready: bool) -> Pod {
+        let mut object = json!({
+            "metadata": {"name": name, "labels": {}},
+            "status": {"conditions": [{"type": "Ready", "status": if ready { "True" } else { "False" }}]},
+        });
+        if let Some(role) = role {
+            object["metadata"]["labels"][labels::ROLE] = json!(role);
+        }
+        serde_json::from_value(object).expect("a pod")
+    }
+
+    #[test]
+    fn whole_is_all_ready_and_one_leader() {
+        let mut pods = vec![
+            pod("a", Some("leader"), true),
+            pod("b", Some("follower"), true),
+            pod("c", Some("follower"), true),
+        ];
+        assert_eq!(whole(&pods, 3), Ok(()));
+        assert!(whole(&pods, 5).is_err());
+        pods[1] = pod("b", Some("leader"), true);
+        assert!(
+            whole(&pods, 3)
+                .expect_err("two leaders")
+                .contains("2 leader")
+        );
+        pods[1] = pod("b", Some("follower"), false);
+        assert!(
+            whole(&pods, 3)
+                .expect_err("not ready")
+                .contains("[b (on no node;")
+        );
     }
 }
