@@ -22,7 +22,7 @@ use super::decide::{Act, Decision, decide, leave};
 use super::edit::{self, Change};
 use super::observe::{ObserveError, observe};
 use super::observed::Seen;
-use super::{agents, claims, held, queue, wishes};
+use super::{agents, claims, finalizer, queue, wishes};
 use crate::client::message;
 use crate::cluster;
 use crate::component::RehearseError;
@@ -178,7 +178,7 @@ async fn reconcile_request(
     context: &Context,
     known: &[Arc<OpsRequest>],
 ) -> Result<Action, Error> {
-    if cached.metadata.deletion_timestamp.is_some() && !held::is_held(cached) {
+    if cached.metadata.deletion_timestamp.is_some() && !finalizer::is_held(cached) {
         return Ok(Action::await_change());
     }
     let now = Time(Timestamp::now());
@@ -194,7 +194,10 @@ async fn reconcile_request(
     if request.metadata.deletion_timestamp.is_some() {
         return Box::pin(depart(&request, context, &now)).await;
     }
-    if held::hold(context, &request).await.map_err(Error::Hold)? {
+    if finalizer::hold(context, &request)
+        .await
+        .map_err(Error::Hold)?
+    {
         return Ok(Action::requeue(CONFLICT));
     }
     let mut seen = look(&request, context, known).await?;
@@ -290,7 +293,7 @@ async fn ask(request: &OpsRequest, seen: &Seen, act: Act, context: &Context) -> 
 
 /// A request that is being deleted: what it asks for is taken off first.
 async fn depart(request: &OpsRequest, context: &Context, now: &Time) -> Result<Action, Error> {
-    if !held::is_held(request) {
+    if !finalizer::is_held(request) {
         return Ok(Action::await_change());
     }
     let seen = look(request, context, &[]).await?;

@@ -39,7 +39,7 @@ pub(super) struct Held {
     /// True when the kernel ended the connection to it and a new one was refused or had no answer: a pod that is
     /// deleted by force takes its network with it, and no kernel is left that refuses when it is asked again. Who
     /// died in a term does not lead in it any more, should its etcd be started again.
-    pub(super) vanished: bool,
+    pub(super) gone: bool,
 }
 
 /// Holds a connection to the leader's etcd while another member leads.
@@ -89,16 +89,13 @@ async fn hold(
     trouble: &Trouble,
 ) {
     let same = |before: &Held| before.led == led && before.address == address;
-    let vanished = held
-        .borrow()
-        .as_ref()
-        .is_some_and(|h| same(h) && h.vanished);
+    let gone = held.borrow().as_ref().is_some_and(|h| same(h) && h.gone);
     let pod = Arc::from(name);
     held.send_replace(Some(Held {
         led,
         pod,
         address,
-        vanished,
+        gone,
     }));
     let tls = config.etcd_tls(name);
     let clients = SocketAddr::new(address.ip(), config.client_port);
@@ -141,10 +138,10 @@ fn is_gone(found: Evidence, ended: Option<Duration>, idle: Option<Duration>) -> 
 }
 
 /// Wakes no task: the one that reads beats would begin again.
-fn mark(held: &watch::Sender<Option<Held>>, vanished: bool) {
+fn mark(held: &watch::Sender<Option<Held>>, gone: bool) {
     held.send_if_modified(|held| {
         if let Some(held) = held {
-            held.vanished = vanished;
+            held.gone = gone;
         }
         false
     });
@@ -288,7 +285,7 @@ mod tests {
             let client = spoken(&clients).await;
             drop((client, clients, peers));
         };
-        assert!(held_while(&config, address, dies).await.vanished);
+        assert!(held_while(&config, address, dies).await.gone);
     }
 
     #[tokio::test]
@@ -301,7 +298,7 @@ mod tests {
             let peer = spoken(&peers).await;
             drop((peer, peers));
         };
-        assert!(held_while(&config, address, stops).await.vanished);
+        assert!(held_while(&config, address, stops).await.gone);
     }
 
     #[tokio::test]
@@ -312,7 +309,7 @@ mod tests {
             drop(spoken(&clients).await);
             drop(spoken(&peers).await);
         };
-        assert!(!held_while(&config, address, fences).await.vanished);
+        assert!(!held_while(&config, address, fences).await.gone);
     }
 
     #[test]

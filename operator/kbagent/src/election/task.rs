@@ -292,7 +292,7 @@ impl Elections {
         let evidence = match &held {
             // A planned move: the old leader is not asked.
             Some(held) if leader.is_some_and(|id| id != held.led.leader) => Evidence::Silent,
-            Some(held) if held.vanished => Evidence::Gone,
+            Some(held) if held.gone => Evidence::Gone,
             Some(held) => self.evidence(held).await,
             None => Evidence::Silent,
         };
