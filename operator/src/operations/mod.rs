@@ -3,9 +3,9 @@
 //! `kinds` holds one file a type of operation, `kind` what each of them says. They and `facts`, `request`, `edit`,
 //! `queue`, `progress`, `refused`, `node`, `places` and `decide` are pure; `observe` reads; `agents` moves leadership;
 //! `claims` marks disks; `wishes` asks InstanceSets; `finalizer` keeps a request until that is taken back;
-//! `cluster_edit` and `reconcile` write. An operation changes nothing but the Cluster's spec (and who leads, which disk is to be
-//! replaced, and which database is to be defragmented): pods and members belong to the modules below, with all their
-//! checks.
+//! `cluster_edit` and `reconcile` write. An operation changes nothing but the Cluster's spec (and who leads, which disk
+//! is to be replaced, and which database is to be defragmented): pods and members belong to the modules below, with all
+//! their checks.
 
 mod agents;
 mod claims;
