@@ -45,4 +45,4 @@ pub use hunt::{Sighting, hunt};
 pub use lab::BareLab;
 pub use ledger::{Series, recorded};
 pub use plan::{BarePlan, VERSION};
-pub use run::run;
+pub use run::{run, run_apart};

@@ -23,7 +23,7 @@ use crate::scenario::notes::figure;
 use crate::scenario::outcome::{Found, cut_short};
 use crate::scenario::run_log::RunLog;
 use crate::scenario::runner::{ended, joined, phases, save_and_judge, save_plan, tell};
-use crate::scenario::{Event, Trial, TrialResult};
+use crate::scenario::{Event, Live, Trial, TrialResult};
 use crate::timeouts;
 use crate::wait::{Poll, pause, wait_until};
 
@@ -66,11 +66,25 @@ impl Endurance {
 /// # Errors
 /// [`BareError`] when nothing could be run or saved. Everything else is in the verdict.
 pub async fn run(lab: &BareLab, plan: &BarePlan) -> Result<TrialResult, BareError> {
+    run_with(lab, plan, lab.live.anew()).await
+}
+
+/// Runs one plan beside others: what it says comes when it has ended.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_apart(lab: &BareLab, plan: &BarePlan) -> Result<TrialResult, BareError> {
+    let live = lab.live.anew().held();
+    let ended = run_with(lab, plan, live.clone()).await;
+    live.release();
+    ended
+}
+
+async fn run_with(lab: &BareLab, plan: &BarePlan, live: Live) -> Result<TrialResult, BareError> {
     let lab = BareLab {
-        live: lab.live.anew(),
+        live: live.clone(),
         ..lab.clone()
     };
-    let live = lab.live.clone();
     live.telling(Box::pin(run_in(&lab, plan))).await
 }
 

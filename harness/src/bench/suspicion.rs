@@ -1,5 +1,5 @@
-//! What it costs to call a silent leader dead sooner: the gap when one is frozen, and the elections on a machine that
-//! is too small, where nothing has died.
+//! What it costs to call a silent leader dead sooner: the gap when one is frozen, and the elections where nothing has
+//! died: under load, and on a machine that is too small.
 
 use etcd_history::History;
 use etcd_history::record::{FaultStep, Nanos, Record, Route};
@@ -10,10 +10,10 @@ use super::statistics::milliseconds;
 use super::table::table;
 use crate::report::continuity::Acknowledgements;
 
-/// One run in which nothing died.
+/// A time under load in which nothing died.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub(crate) struct Starved {
-    /// How long the members were starved, in seconds.
+pub(crate) struct Unharmed {
+    /// How long it was, in seconds.
     pub seconds: f64,
     /// Terms that began meanwhile: each is an election that was not needed.
     pub elections: u64,
@@ -28,27 +28,51 @@ pub(crate) struct Point {
     pub setting: String,
     /// The leader was frozen.
     pub frozen: FailoverReport,
+    /// Nothing was done to the members.
+    pub loaded: Vec<Unharmed>,
     /// All members were starved.
-    pub starved: Vec<Starved>,
+    pub starved: Vec<Unharmed>,
 }
 
 impl Point {
     /// True when all of it was measured.
     pub(crate) fn is_whole(&self) -> bool {
         let frozen = &self.frozen;
-        frozen.unusable == 0 && !frozen.failovers.is_empty() && !self.starved.is_empty()
+        let measured = !self.loaded.is_empty() && !self.starved.is_empty();
+        frozen.unusable == 0 && !frozen.failovers.is_empty() && measured
     }
 }
 
-/// Measures a run with one fault; `None` when it had no effect, was not healed, or no member told its term.
-pub(crate) fn starved(history: &History) -> Option<Starved> {
-    let step = |wanted: FaultStep| {
-        history.records.iter().find_map(|record| match record {
-            Record::Fault(fault) if fault.step == wanted => Some(fault.t),
-            _ => None,
-        })
-    };
-    let (from, to) = (step(FaultStep::Effective)?, step(FaultStep::Healing)?);
+/// The time of a run's one fault; `None` when it had no effect, was not healed, or no member told its term.
+pub(crate) fn starved(history: &History) -> Option<Unharmed> {
+    let (from, to) = (
+        step(history, FaultStep::Effective)?,
+        step(history, FaultStep::Healing)?,
+    );
+    unharmed(history, from, to)
+}
+
+/// The time before a run's first fault; `None` when there was none, or no member told its term.
+pub(crate) fn loaded(history: &History) -> Option<Unharmed> {
+    let warm_up = history.records.iter().find_map(|record| match record {
+        Record::Phase { t, name, .. } if name == "warm_up" => Some(*t),
+        _ => None,
+    });
+    let from = warm_up?;
+    // Members tell their terms from here on.
+    let from = terms(history).find(|(t, _)| *t >= from)?.0 + 1;
+    unharmed(history, from, step(history, FaultStep::Injecting)?)
+}
+
+/// When the first fault did this step.
+fn step(history: &History, wanted: FaultStep) -> Option<Nanos> {
+    history.records.iter().find_map(|record| match record {
+        Record::Fault(fault) if fault.step == wanted => Some(fault.t),
+        _ => None,
+    })
+}
+
+fn unharmed(history: &History, from: Nanos, to: Nanos) -> Option<Unharmed> {
     let highest = |within: std::ops::Range<Nanos>| {
         let terms = terms(history).filter(|(t, _)| within.contains(t));
         terms.map(|(_, term)| term).max()
@@ -56,8 +80,8 @@ pub(crate) fn starved(history: &History) -> Option<Starved> {
     let elections = highest(from..to)?.saturating_sub(highest(0..from)?);
     let writes = Acknowledgements::of(history, Route::DialAll);
     let gap = writes.longest_mostly_within(from, to);
-    Some(Starved {
-        seconds: milliseconds(to - from) / 1000.0,
+    Some(Unharmed {
+        seconds: milliseconds(to.checked_sub(from)?) / 1000.0,
         elections,
         gap_ms: gap.map(|gap| milliseconds(gap.length())),
     })
@@ -78,38 +102,44 @@ pub(crate) fn text(points: &[Point]) -> String {
         "frozen: gap ms, median",
         "longest",
         "samples",
+        "loaded s",
+        "elections",
+        "longest gap ms",
         "starved s",
         "elections",
-        "an hour",
         "longest gap ms",
     ];
     let rows: Vec<Vec<String>> = points.iter().map(row).collect();
     format!(
-        "Gap of new connections through the service when the leader is frozen, beside elections while all members have a part of \
-         a processor and nothing dies:\n\n{}",
+        "Gap of new connections through the service when the leader is frozen, beside elections while nothing dies: under load \
+         alone, and while all members have a part of a processor:\n\n{}",
         table(&head, &rows)
     )
 }
 
 fn row(point: &Point) -> Vec<String> {
     let gap = point.frozen.gap_ms.get(&Route::ServiceFresh);
-    let number = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.0}"));
-    let seconds = point.starved.iter().fold(0.0, |all, run| all + run.seconds);
-    let elections: u64 = point.starved.iter().map(|run| run.elections).sum();
-    // Counts of elections are small.
-    #[expect(clippy::cast_precision_loss, reason = "a count of elections")]
-    let an_hour = (seconds > 0.0).then(|| elections as f64 * 3600.0 / seconds);
-    let gaps = point.starved.iter().filter_map(|run| run.gap_ms);
-    vec![
+    let mut cells = vec![
         point.setting.clone(),
         number(gap.map(|gap| gap.median)),
         number(gap.map(|gap| gap.max)),
         (point.frozen.failovers.len() - point.frozen.unusable).to_string(),
-        format!("{seconds:.0}"),
-        elections.to_string(),
-        number(an_hour),
-        number(gaps.reduce(f64::max)),
-    ]
+    ];
+    for runs in [&point.loaded, &point.starved] {
+        let seconds = runs.iter().fold(0.0, |all, run| all + run.seconds);
+        let elections: u64 = runs.iter().map(|run| run.elections).sum();
+        let gaps = runs.iter().filter_map(|run| run.gap_ms);
+        cells.extend([
+            format!("{seconds:.0}"),
+            elections.to_string(),
+            number(gaps.reduce(f64::max)),
+        ]);
+    }
+    cells
+}
+
+fn number(value: Option<f64>) -> String {
+    value.map_or("-".to_owned(), |value| format!("{value:.0}"))
 }
 
 #[cfg(test)]
@@ -172,12 +202,42 @@ mod tests {
         let point = Point {
             setting: "true".into(),
             frozen: FailoverReport::of("frozen", 3, vec![], &[]),
+            loaded: vec![found],
             starved: vec![found, found],
         };
         assert!(!point.is_whole(), "nothing was frozen");
         let text = text(&[point]);
         let line = text.lines().last().expect("a line");
         let cells: Vec<&str> = line.split_whitespace().collect();
-        assert_eq!(cells, ["true", "-", "-", "0", "20", "4", "720", "-"]);
+        let loaded = ["10", "2", "-"];
+        assert_eq!(cells[..4], ["true", "-", "-", "0"]);
+        assert_eq!(cells[4..7], loaded);
+        assert_eq!(cells[7..], ["20", "4", "-"]);
+    }
+
+    #[test]
+    fn terms_that_began_before_the_first_fault_are_counted_for_load() {
+        let warm_up = |t| Record::Phase {
+            t,
+            name: "warm_up".to_owned(),
+        };
+        let all = [
+            told(0, 1),
+            warm_up(S),
+            told(2 * S, 2),
+            told(7 * S, 3),
+            fault(12 * S, FaultStep::Injecting),
+            told(13 * S, 9),
+        ];
+        let of = |records: &[Record]| {
+            loaded(&History {
+                records: records.to_vec(),
+            })
+        };
+        let found = of(&all).expect("measured");
+        assert_eq!(found.elections, 1, "neither forming nor the fault counts");
+        assert!((found.seconds - 10.0).abs() < 0.001, "{}", found.seconds);
+        assert_eq!(of(&all[..4]), None, "nothing ended it");
+        assert_eq!(of(&[all[1].clone(), all[4].clone()]), None, "no term");
     }
 }

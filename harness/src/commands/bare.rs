@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
+use tokio::task::JoinSet;
 
 use super::{CommandResult, Exit};
-use crate::bare::{BareError, BareLab, BarePlan, VERSION, catalog, run as run_plan};
+use crate::bare::{BareError, BareLab, BarePlan, VERSION, catalog, run as run_plan, run_apart};
 use crate::report::Severity;
 use crate::scenario::{Interrupt, Live, Scenario};
 
@@ -43,6 +44,9 @@ struct AllArgs {
     /// Seed of all random choices; random itself when not given.
     #[arg(long)]
     seed: Option<u64>,
+    /// Runs that are under way at a time: most of a run is waiting. What each says comes when it has ended.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=8))]
+    at_once: u8,
     /// Folder of the run directories.
     #[arg(long, default_value = "runs", env = "ETCD_HARNESS_RUNS")]
     runs: PathBuf,
@@ -94,7 +98,7 @@ async fn run_times(args: RunArgs) -> CommandResult {
     let plan = BarePlan::named(&args.scenario, args.members, &args.version, first)?;
     let with_seed = |number| plan.clone().with_seed(first.wrapping_add(number));
     let plans = (0..args.times).map(with_seed);
-    run_plans(&lab(args.runs).await?, plans).await
+    run_plans(&lab(args.runs).await?, plans, 1).await
 }
 
 async fn lab(runs: PathBuf) -> anyhow::Result<BareLab> {
@@ -130,7 +134,7 @@ async fn run_all(args: AllArgs) -> CommandResult {
     let lab = lab(args.runs).await?;
     let plans = with_images(&lab, plans).await?;
     let (count, begin) = (plans.len(), Instant::now());
-    let exit = run_plans(&lab, plans).await?;
+    let exit = run_plans(&lab, plans, args.at_once).await?;
     if exit != Exit::Interrupted {
         println!("{}", pace(count, begin.elapsed()));
     }
@@ -172,18 +176,49 @@ async fn with_images(lab: &BareLab, plans: Vec<BarePlan>) -> Result<Vec<BarePlan
     }
 }
 
-async fn run_plans(lab: &BareLab, plans: impl IntoIterator<Item = BarePlan>) -> CommandResult {
+/// Runs the plans, so many at a time. None is left under way: after an error or an interrupt no further one begins, and
+/// each of the others removes what it made.
+async fn run_plans(
+    lab: &BareLab,
+    plans: impl IntoIterator<Item = BarePlan>,
+    at_once: u8,
+) -> CommandResult {
+    let mut plans = plans.into_iter();
+    let mut running = JoinSet::new();
     let mut worst = Severity::Pass;
-    for plan in plans {
-        let ended = Box::pin(run_plan(lab, &plan)).await?;
-        if ended.interrupted {
-            println!("{}, saved in {}", ended.cause, ended.dir.display());
-            return Ok(Exit::Interrupted);
+    let mut stopped = None;
+    loop {
+        while stopped.is_none() && running.len() < usize::from(at_once) {
+            let Some(plan) = plans.next() else { break };
+            let lab = lab.clone();
+            running.spawn(async move {
+                let again = plan.replay();
+                let ended = match at_once {
+                    1 => run_plan(&lab, &plan).await,
+                    _ => run_apart(&lab, &plan).await,
+                };
+                (again, ended)
+            });
         }
-        let word = ended.severity.word();
-        println!("{word} {:.1} s {}", ended.seconds, ended.dir.display());
-        println!("again: {}", plan.replay());
-        worst = worst.max(ended.severity);
+        let Some(ended) = running.join_next().await else {
+            break;
+        };
+        match ended? {
+            (_, Err(error)) => stopped = Some(Err(error.into())),
+            (_, Ok(ended)) if ended.interrupted => {
+                println!("{}, saved in {}", ended.cause, ended.dir.display());
+                stopped = stopped.or(Some(Ok(Exit::Interrupted)));
+            }
+            (again, Ok(ended)) => {
+                let word = ended.severity.word();
+                println!("{word} {:.1} s {}", ended.seconds, ended.dir.display());
+                println!("again: {again}");
+                worst = worst.max(ended.severity);
+            }
+        }
+    }
+    if let Some(stopped) = stopped {
+        return stopped;
     }
     let left = lab.left().await?;
     if !left.is_empty() {

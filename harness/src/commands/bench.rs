@@ -9,21 +9,16 @@ use clap::{Subcommand, ValueEnum as _};
 use etcd_history::check::GapSamples;
 use etcd_history::record::Route;
 
-use super::{CommandResult, Exit, TargetArgs, json, killed, probes, throughput};
+use super::{CommandResult, Exit, TargetArgs, json, killed, probes, suspicion, throughput};
 use crate::bench::power::power;
 use crate::bench::{
-    CreationReport, Failover, FailoverReport, FastElection, Kind, Probe, failover, suspicion, table,
+    CreationReport, Failover, FailoverReport, FastElection, Kind, Probe, failover, table,
 };
 use crate::report::run_header::RunHeader;
 use crate::report::{RunDir, Severity};
 use crate::scenario::creation::{self, Storage};
 use crate::scenario::recovery::{self, Amount};
 use crate::scenario::{Lab, Live, Plan, run as run_plan};
-
-/// The scenario in which nothing dies and processors are too few.
-const STARVED: &str = "failover::processors_starved";
-/// Longest run whose history is kept in memory, in seconds: 512 MiB were full after 52 minutes.
-const IN_MEMORY_S: u64 = 1800;
 
 /// Arguments of `harness bench`.
 #[derive(Debug, clap::Args)]
@@ -41,8 +36,9 @@ enum What {
     Creation(CreationArgs),
     /// What an archive would lose at moments of a load, and how long restores of a large backup take.
     Restore(RestoreArgs),
-    /// The gap when the leader is frozen, beside elections on starved members, for each value of fastElection.
-    Suspicion(SuspicionArgs),
+    /// The gap when the leader is frozen, beside elections under load and on starved members, for each value of
+    /// fastElection.
+    Suspicion(suspicion::Args),
     /// Writes a second of clusters that differ in one thing, measured in turn.
     Throughput(throughput::Args),
     /// What the limits find: delays are added to the failovers of saved healthy runs, and the outcome is judged.
@@ -100,58 +96,31 @@ struct RestoreArgs {
 }
 
 #[derive(Debug, clap::Args)]
-struct SuspicionArgs {
-    /// How often the leader is frozen for each value.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
-    freezes: u32,
-    /// How long all members are starved for each value, in seconds.
-    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=3600))]
-    starved_s: u64,
-    /// Members of the etcd clusters.
-    #[arg(long, default_value_t = 3)]
-    members: u32,
-    /// The values, of shipped, on, suspicion and off.
-    #[arg(
-        long,
-        value_parser = of_the_setting,
-        value_delimiter = ',',
-        default_value = "off,on,suspicion"
-    )]
-    fast_election: Vec<FastElection>,
-    /// Seed of the first run; the others count on from it.
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// Where the JSON goes; beside the runs unless said otherwise.
-    #[arg(long)]
-    json: Option<PathBuf>,
-}
-
-#[derive(Debug, clap::Args)]
-struct FailoverArgs {
+pub(super) struct FailoverArgs {
     /// How often.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
-    kills: u32,
+    pub(super) kills: u32,
     /// Members of the etcd cluster.
     #[arg(long, default_value_t = 3)]
-    members: u32,
+    pub(super) members: u32,
     /// What is done to the leader.
     #[arg(long, value_enum, default_value = "sigkill")]
-    kind: Kind,
+    pub(super) kind: Kind,
     /// Values of the clusters' setting fastElection that are measured in turn, e.g. off,on: one table for each. `relay`
     /// sets relayClients instead, `tls` and `users` close the clusters.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "shipped")]
-    fast_election: Vec<FastElection>,
+    pub(super) fast_election: Vec<FastElection>,
     /// Clients that write through the service beside the recording one, each of another library. Their images are built
     /// and loaded. What they write is in no history: of these runs only times are judged.
     #[arg(long, value_enum, value_delimiter = ',', value_name = "KIND")]
-    client: Vec<Probe>,
+    pub(super) client: Vec<Probe>,
     /// Seed of the first run; the others count on from it.
     #[arg(long, default_value_t = 1)]
-    seed: u64,
+    pub(super) seed: u64,
     /// Where the JSON goes, an array of one report for each value of --fast-election; beside the runs unless said
     /// otherwise.
     #[arg(long)]
-    json: Option<PathBuf>,
+    pub(super) json: Option<PathBuf>,
     /// Measures these saved runs, of the scenario of --kind, and makes none.
     #[arg(
         long,
@@ -159,21 +128,7 @@ struct FailoverArgs {
         num_args = 1..,
         conflicts_with_all = ["kills", "members", "fast_election", "seed"]
     )]
-    from: Vec<PathBuf>,
-}
-
-/// A value of the setting fastElection itself: what else clusters may differ in is no part of this comparison.
-fn of_the_setting(text: &str) -> Result<FastElection, String> {
-    let known = [
-        FastElection::Shipped,
-        FastElection::On,
-        FastElection::Suspicion,
-        FastElection::Off,
-    ];
-    let given = FastElection::from_str(text, false).ok();
-    given
-        .filter(|value| known.contains(value))
-        .ok_or_else(|| "one of: shipped, on, suspicion, off".to_owned())
+    pub(super) from: Vec<PathBuf>,
 }
 
 impl Args {
@@ -192,7 +147,7 @@ pub(super) async fn run(args: Args, target: &TargetArgs) -> CommandResult {
         What::Failover(args) => bench_failover(args, target).await,
         What::Creation(args) => bench_creation(args, target).await,
         What::Restore(args) => bench_restore(args, target).await,
-        What::Suspicion(args) => Box::pin(bench_suspicion(args, target)).await,
+        What::Suspicion(args) => Box::pin(suspicion::run(args, target)).await,
         What::Throughput(args) => throughput::run(args, target).await,
         What::Power(args) => bench_power(&args),
         What::Killed(args) => Box::pin(killed::run(args, target)).await,
@@ -230,65 +185,6 @@ async fn bench_failover(args: FailoverArgs, target: &TargetArgs) -> CommandResul
         json::write(&path, &reports)?;
         println!("{}", path.display());
     }
-    Ok(exit)
-}
-
-async fn bench_suspicion(args: SuspicionArgs, target: &TargetArgs) -> CommandResult {
-    let freezes = FailoverArgs {
-        kills: args.freezes,
-        members: args.members,
-        kind: Kind::Freeze,
-        fast_election: args.fast_election,
-        client: Vec::new(),
-        seed: args.seed,
-        json: None,
-        from: Vec::new(),
-    };
-    let (series, _) = make_runs(&freezes, target).await?;
-    let lab = Lab::attach(&target.choice(), Live::loud()).await?;
-    let (mut points, mut exit) = (Vec::new(), Exit::Pass);
-    for Series { fast, dirs, broken } in series {
-        let (failovers, _) = measure(&dirs, Kind::Freeze)?;
-        let mut plan = Plan::named(STARVED, Some(args.members), args.seed)?;
-        plan.scenario = plan.scenario.lasts(args.starved_s);
-        if args.starved_s > IN_MEMORY_S {
-            plan.scenario = plan.scenario.outlives_node();
-        }
-        if let Some((name, value)) = fast.setting() {
-            plan.scenario = plan.scenario.setting(name, value);
-        }
-        let ended = Box::pin(run_plan(&lab, &plan)).await?;
-        for line in &broken {
-            println!("{line}");
-        }
-        // Where its fault ended by itself, or something else was wrong, the time that it is to last says nothing.
-        let whole = matches!(ended.severity, Severity::Pass | Severity::NotJudged);
-        if !whole {
-            println!("{}: {}", ended.dir.display(), ended.cause);
-        }
-        let history = RunDir::open(&ended.dir)?.history()?;
-        let starved = suspicion::starved(&history).filter(|_| whole);
-        let point = suspicion::Point {
-            setting: fast
-                .setting()
-                .map_or("as shipped", |(_, value)| value)
-                .to_owned(),
-            frozen: FailoverReport::of(Kind::Freeze.word(), args.members, failovers, &[]),
-            starved: starved.into_iter().collect(),
-        };
-        exit = match exit {
-            Exit::Violation => exit,
-            _ if ended.severity == Severity::Violation || !broken.is_empty() => Exit::Violation,
-            _ if !point.is_whole() => Exit::Inconclusive,
-            _ => exit,
-        };
-        points.push(point);
-    }
-    print!("{}", suspicion::text(&points));
-    let name = format!("bench-suspicion-{}-{}.json", args.members, args.seed);
-    let path = args.json.unwrap_or_else(|| lab.runs.join(name));
-    json::write(&path, &points)?;
-    println!("{}", path.display());
     Ok(exit)
 }
 
@@ -370,11 +266,11 @@ fn bench_power(args: &PowerArgs) -> CommandResult {
 }
 
 /// Runs with one value of the setting.
-struct Series {
-    fast: FastElection,
-    dirs: Vec<PathBuf>,
+pub(super) struct Series {
+    pub(super) fast: FastElection,
+    pub(super) dirs: Vec<PathBuf>,
     /// A line for each run that broke a promise other than the gap.
-    broken: Vec<String>,
+    pub(super) broken: Vec<String>,
 }
 
 impl Series {
@@ -388,7 +284,7 @@ impl Series {
 }
 
 /// Makes the runs of all series in turn, so that all see the same machine; also where the JSON goes.
-async fn make_runs(
+pub(super) async fn make_runs(
     args: &FailoverArgs,
     target: &TargetArgs,
 ) -> anyhow::Result<(Vec<Series>, Option<PathBuf>)> {
@@ -468,7 +364,7 @@ fn fits(dir: &Path, header: &RunHeader, kind: Kind) -> anyhow::Result<()> {
 }
 
 /// The failovers of saved runs of one kind, and their member count, which all must have.
-fn measure(dirs: &[PathBuf], kind: Kind) -> anyhow::Result<(Vec<Failover>, u32)> {
+pub(super) fn measure(dirs: &[PathBuf], kind: Kind) -> anyhow::Result<(Vec<Failover>, u32)> {
     let mut failovers = Vec::new();
     let mut members = BTreeSet::new();
     for dir in dirs {
@@ -496,13 +392,11 @@ mod tests {
     #[test]
     fn every_kind_has_a_scenario_and_a_word_of_its_own() {
         let mut words = BTreeSet::new();
-        assert!(Plan::named(STARVED, Some(3), 1).is_ok());
         for kind in Kind::value_variants() {
             assert!(Plan::named(kind.scenario(), Some(3), 1).is_ok(), "{kind:?}");
             assert!(words.insert(kind.word()), "{kind:?}");
             assert_eq!(Kind::of(kind.scenario()), Some(*kind));
         }
-        assert_eq!(Kind::of(STARVED), None);
     }
 
     #[test]
@@ -517,8 +411,9 @@ mod tests {
         };
         let frozen = refused(json!({"scenario": Kind::Freeze.scenario(), "members": 3}));
         assert!(frozen.contains("give --kind freeze"), "{frozen}");
-        let other = refused(json!({"scenario": {"name": STARVED}, "members": 3}));
-        let told = [STARVED, "no --kind"];
+        let starved = "failover::processors_starved";
+        let other = refused(json!({"scenario": {"name": starved}, "members": 3}));
+        let told = [starved, "no --kind"];
         assert!(told.iter().all(|word| other.contains(word)), "{other}");
         let counts = refused(json!({"scenario": Kind::Sigkill.scenario()}));
         assert!(counts.contains("how many members"), "{counts}");

@@ -20,6 +20,7 @@ mod probes;
 mod report;
 mod run;
 mod status;
+mod suspicion;
 mod target;
 mod throughput;
 mod up;
