@@ -130,8 +130,8 @@ struct Alone {
 }
 
 impl Alone {
-    /// What was measured, nothing where something else was wrong: the time then says nothing. A violation is a line more
-    /// in `broken`.
+    /// What was measured, nothing where something else was wrong: the time then says nothing. A violation is one more
+    /// line in `broken`.
     async fn run(
         mut self,
         lab: &Lab,
