@@ -1,6 +1,7 @@
 //! The queue is driven by ends: a request that waits is looked at when it is its turn, and asks for nothing before.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use etcd_operator_api::condition::ConditionType;
 use etcd_operator_api::{OpsPhase, OpsRequest};
@@ -9,6 +10,7 @@ use serde_json::json;
 
 use super::super::decide::{Act, Decision, decide};
 use super::super::observe::observe;
+use super::super::observed::Seen;
 use super::super::queue::{Patient, followers, is_awake};
 use super::{EXPOSE, SCALE_OUT, at, begun, cluster, message, phase, request, seen, set};
 use crate::fake_api::server;
@@ -175,4 +177,28 @@ fn one_that_waits_for_a_phase_lets_those_go_first_that_may_begin_now() {
     seen.requests[1] = start;
     let turn = decide(&patient, &seen, &at(99));
     assert_eq!(phase(&turn), Some(OpsPhase::Creating));
+}
+
+#[test]
+fn a_phase_is_waited_for_from_its_turn_on() {
+    let mut stopped = cluster(3, "Stopped", 4);
+    stopped.spec.component_specs[0].stop = Some(true);
+    let mut seen = seen(stopped, set(3, 3, 0));
+    let spec = SCALE_OUT.replace("{type", "{preConditionDeadlineSeconds: 60, type");
+    let mut waits = request("b", 5, &spec);
+    let mut told = |seen: &Seen, second: i64| {
+        let decision = decide(&waits, seen, &at(second));
+        waits.status = Some(decision.status.clone());
+        (phase(&decision), decision.again)
+    };
+    let pending = Some(OpsPhase::Pending);
+    let (first, ..) = begun(SCALE_OUT);
+    seen.requests = vec![first];
+    assert_eq!(told(&seen, 6).0, pending);
+    assert_eq!(told(&seen, 1000), (pending, None), "it waits in the queue");
+    seen.requests.clear();
+    let left = |seconds| Some(Duration::from_secs(seconds));
+    assert_eq!(told(&seen, 2000), (pending, left(60)));
+    assert_eq!(told(&seen, 2059), (pending, left(1)));
+    assert_eq!(told(&seen, 2060).0, Some(OpsPhase::Failed));
 }
