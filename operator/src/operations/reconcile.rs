@@ -157,13 +157,10 @@ fn going_on(
     namespace: Option<&str>,
     cluster: &str,
 ) -> Vec<ObjectRef<OpsRequest>> {
-    let requests = store.state();
-    let meant = |request: &&Arc<OpsRequest>| {
-        request.spec.cluster_name == cluster
-            && request.metadata.namespace.as_deref() == namespace
-            && queue::is_awake(request, &requests)
-    };
-    let found = requests.iter().filter(meant);
+    let requests = store.state_filter(|request| {
+        request.spec.cluster_name == cluster && request.metadata.namespace.as_deref() == namespace
+    });
+    let found = queue::awake(&requests);
     found
         .map(|request| ObjectRef::from_obj(&**request))
         .collect()
