@@ -96,7 +96,9 @@ impl Patient {
     /// Whether others may have to look again because the request was touched; `all` are those that are there.
     pub(super) fn is_news(&mut self, touched: &OpsRequest, all: &[Arc<OpsRequest>]) -> bool {
         let uid = touched.uid().unwrap_or_default();
-        let there = all.iter().any(|known| self::uid(known) == self::uid(touched));
+        let there = all
+            .iter()
+            .any(|known| self::uid(known) == self::uid(touched));
         let goes = !there || touched.metadata.deletion_timestamp.is_some();
         if goes || !waits_for_a_phase(touched) {
             self.0.remove(&uid);

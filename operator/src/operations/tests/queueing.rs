@@ -229,14 +229,20 @@ fn whose_turn_it_is_follows_from_the_queue_itself() {
     assert_eq!(change(0, &|_| {}), ["b"]);
     let expose = request("e", 7, EXPOSE).spec;
     assert_eq!(change(3, &|last| last.spec = expose.clone()), ["b", "e"]);
-    assert_eq!(change(2, &|one| one.spec.force = Some(true)), ["b", "a", "e"]);
+    assert_eq!(
+        change(2, &|one| one.spec.force = Some(true)),
+        ["b", "a", "e"]
+    );
     let begins = |one: &mut OpsRequest| {
         let status = one.status.get_or_insert_default();
         status.phase = Some(OpsPhase::Creating);
         status.start_timestamp = Some(at(9));
     };
     assert_eq!(change(2, &begins), ["a", "e"]);
-    assert_eq!(change(2, &|one| one.metadata.deletion_timestamp = Some(at(9))), ["b", "a", "e"]);
+    assert_eq!(
+        change(2, &|one| one.metadata.deletion_timestamp = Some(at(9))),
+        ["b", "a", "e"]
+    );
 }
 
 #[test]

@@ -110,7 +110,9 @@ async fn one_that_asks_by_marks_is_held_while_it_is_under_way() {
 /// round of it writes. The Cluster and the InstanceSet cannot be read in full.
 async fn leaving(since: i64, refuses: bool) -> (bool, Vec<Asked>) {
     let deleted = Timestamp::now().as_second() - since;
-    let deleted = Timestamp::from_second(deleted).expect("in range").to_string();
+    let deleted = Timestamp::from_second(deleted)
+        .expect("in range")
+        .to_string();
     let object = json!({ "metadata": { "name": "a", "namespace": "ns", "uid": "a", "resourceVersion": "3",
             "finalizers": [labels::OPS_REQUEST_FINALIZER], "deletionTimestamp": deleted },
         "spec": { "clusterName": "db", "type": "Custom", "custom": { "opsDefinitionName": "etcd-defragmentation",
@@ -121,14 +123,19 @@ async fn leaving(since: i64, refuses: bool) -> (bool, Vec<Asked>) {
         let carried = json!({ labels::DEFRAGMENT: r#"{"token":"a","pods":[]}"# });
         let meta = json!({ "name": "db-etcd", "namespace": "ns", "annotations": carried });
         match (line.contains("/instancesets"), line.starts_with("GET")) {
-            (true, true) if line.contains("/instancesets?") => {
-                (200, json!({ "metadata": {}, "items": [{ "metadata": meta }] }))
-            }
+            (true, true) if line.contains("/instancesets?") => (
+                200,
+                json!({ "metadata": {}, "items": [{ "metadata": meta }] }),
+            ),
             (true, false) if refuses => failure(403, "Forbidden", "a policy refuses it"),
-            (true, _) => (200, json!({ "metadata": meta, "spec": { "replicas": "three" } })),
-            (false, _) if line.contains("/clusters/") => {
-                (200, json!({ "metadata": { "name": "db" }, "spec": { "componentSpecs": 5 } }))
-            }
+            (true, _) => (
+                200,
+                json!({ "metadata": meta, "spec": { "replicas": "three" } }),
+            ),
+            (false, _) if line.contains("/clusters/") => (
+                200,
+                json!({ "metadata": { "name": "db" }, "spec": { "componentSpecs": 5 } }),
+            ),
             (false, _) => (200, object.clone()),
         }
     });
@@ -152,14 +159,18 @@ async fn one_that_is_deleted_goes_although_its_cluster_cannot_be_read() {
 #[tokio::test]
 async fn one_that_may_not_take_back_what_it_asked_for_says_so_and_goes_after_a_while() {
     let released = |written: &[Asked]| {
-        let mut finalizers = written.iter().map(|(_, body)| &body["metadata"]["finalizers"]);
+        let mut finalizers = written
+            .iter()
+            .map(|(_, body)| &body["metadata"]["finalizers"]);
         finalizers.any(|finalizers| *finalizers == json!([]))
     };
     let (done, written) = leaving(10, true).await;
     assert!(!done && !released(&written), "{written:?}");
     let told = |written: &[Asked], part: &str| {
         let mut told = written.iter().filter(|(line, _)| line.contains(part));
-        told.next().map(|(_, body)| body.to_string()).unwrap_or_default()
+        told.next()
+            .map(|(_, body)| body.to_string())
+            .unwrap_or_default()
     };
     let status = told(&written, "/opsrequests/a/status");
     assert!(status.contains("a policy refuses it"), "{status}");
