@@ -21,7 +21,7 @@ use super::job::{BACKUP_UID, WORK};
 use super::keeper::{AFTER, ARCHIVE_OF, MADE_OF, MEMBERS};
 use super::observed::{ClusterSeen, JobSeen, JobState, KeeperSeen, MemberSeen, Seen};
 use super::stuck::stuck;
-use super::{credential, place, plan, proven};
+use super::{beside, credential, place, plan, proven};
 use crate::agent::Peer;
 use crate::client::message;
 use crate::controller::list;
@@ -277,6 +277,7 @@ async fn job_and_pods(
             state: JobState::Failed(foreign("Job", &job.metadata)),
             report: None,
             stuck: None,
+            waits: None,
         };
         return Ok(Some((seen, Vec::new())));
     }
@@ -353,8 +354,14 @@ async fn keeper(
         .list(&params)
         .await
         .map_err(failed("the archive's pods"))?;
+    let name = deployment.name_any();
+    let pods: Vec<Pod> = pods
+        .items
+        .into_iter()
+        .filter(|pod| is_kept_by(pod, &name))
+        .collect();
     let mut report = None;
-    for pod in &pods.items {
+    for pod in &pods {
         let stays = pod.metadata.deletion_timestamp.is_none();
         if let Some(writer) = served(pod).filter(|_| stays) {
             let asked = context.frame.agents.archive(&writer, base).await;
@@ -369,11 +376,23 @@ async fn keeper(
         }),
         after: noted(AFTER).and_then(|after| after.parse().ok()),
         stuck: pods
-            .items
             .iter()
             .find_map(|pod| fallen(pod).or_else(|| stuck(pod, Timestamp::now()))),
+        waits: beside::waits(&pods),
         report: report.map(bounded),
     })))
+}
+
+/// Pure: whether a ReplicaSet of this Deployment controls the pod, by its name, which Kubernetes makes of that of the
+/// Deployment: labels are anyone's to write, and the operator reads no ReplicaSets.
+pub(super) fn is_kept_by(pod: &Pod, deployment: &str) -> bool {
+    let mut owners = pod.owner_references().iter();
+    owners.any(|owner| {
+        let hash = owner.name.strip_prefix(deployment);
+        let hash = hash.and_then(|rest| rest.strip_prefix('-'));
+        let of_it = hash.is_some_and(|hash| !hash.is_empty() && !hash.contains('-'));
+        of_it && owner.kind == "ReplicaSet" && owner.controller == Some(true)
+    })
 }
 
 /// Pure: whatever answered there, its texts fit into a status.
@@ -426,6 +445,7 @@ pub(super) fn job_seen(job: &Job, pods: &[Pod], now: Timestamp) -> JobSeen {
         } else {
             None
         },
+        waits: beside::waits(pods),
         state,
     }
 }

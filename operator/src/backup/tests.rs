@@ -23,6 +23,7 @@ use crate::fake_api::{failure, server};
 use crate::roles::MemberStore;
 
 mod archives;
+mod claims;
 mod encrypted;
 mod figures;
 mod jobs;
@@ -152,6 +153,7 @@ fn running(state: JobState, report: Option<BackupReport>) -> Seen {
             state,
             report,
             stuck: None,
+            waits: None,
         }),
         ..seen()
     }
@@ -464,6 +466,7 @@ fn deletion_ends_the_job_then_the_data_then_the_object() {
             state,
             report: None,
             stuck: None,
+            waits: None,
         }),
         ..seen()
     };

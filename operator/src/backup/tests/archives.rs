@@ -79,6 +79,7 @@ pub(super) fn keeper(report: Option<ArchiveReport>) -> KeeperSeen {
         after: Some(7),
         members: keep.members.clone(),
         stuck: None,
+        waits: None,
         report,
     }
 }

@@ -559,6 +559,7 @@ fn one_whose_data_cannot_be_deleted_holds_back_no_other() {
             state: JobState::Failed("denied".into()),
             report: None,
             stuck: None,
+            waits: None,
         }),
         ..seen()
     };
