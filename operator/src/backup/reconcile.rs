@@ -311,8 +311,8 @@ async fn erase(
         }
     };
     let jobs: Api<Job> = Api::namespaced(client.clone(), &frame.namespace);
-    let (name, method) = (plan::eraser_name(backup), &backup.spec.backup_method);
-    let wanted = job::erase(&frame, &name, credential.as_deref(), method);
+    let name = plan::eraser_name(backup);
+    let wanted = job::erase(&frame, &name, credential.as_deref(), backup);
     match jobs.create(&PostParams::default(), &wanted).await {
         // No Job can run in a namespace that ends: its data stays, and nothing holds the namespace back.
         Err(kube::Error::Api(answer)) if credential::ends(&answer) => {
