@@ -59,8 +59,8 @@ pub async fn remove(
     }
 }
 
-/// As [`remove`], of an archive of which the Backup's owner has said that it may go where nothing says whose it is. What
-/// is known to be another Backup's stays.
+/// As [`remove`], of an archive of which the Backup's owner has said that it may go where nothing says whose it is.
+/// What is known to be another Backup's stays.
 ///
 /// # Errors
 /// When the repository refuses.

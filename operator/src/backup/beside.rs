@@ -1,5 +1,5 @@
-//! IO: pods that wait to be placed beside one that never ends. A pod of a node that is off is there until the node comes
-//! back, the scheduler counts it among those that use a repository's claim, and no other may be elsewhere.
+//! IO: pods that wait to be placed beside one that never ends. A pod of a node that is off is there until the node
+//! comes back, the scheduler counts it among those that use a repository's claim, and no other may be elsewhere.
 
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;

@@ -121,8 +121,8 @@ pub(super) fn awake(all: &[Arc<OpsRequest>]) -> impl Iterator<Item = &Arc<OpsReq
     })
 }
 
-/// What may stand in the way of requests of one Cluster, of either sort, so that each is held against two others and not
-/// against all: there may be thousands, and each change of the Cluster asks.
+/// What may stand in the way of requests of one Cluster, of either sort, so that each is held against two others and
+/// not against all: there may be thousands, and each change of the Cluster asks.
 #[derive(Debug, Default)]
 struct Turns<'a>([Ahead<'a>; 2]);
 

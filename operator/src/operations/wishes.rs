@@ -10,8 +10,8 @@ use serde_json::json;
 
 use crate::controller::Context;
 
-/// Asks these InstanceSets, by name, or takes back what was asked. To ask twice is to ask once. One that refuses keeps no
-/// other from being asked.
+/// Asks these InstanceSets, by name, or takes back what was asked. To ask twice is to ask once. One that refuses keeps
+/// no other from being asked.
 pub(super) async fn ask<T: Serialize + Sync>(
     context: &Context,
     request: &OpsRequest,
