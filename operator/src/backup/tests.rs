@@ -29,6 +29,7 @@ mod figures;
 mod jobs;
 mod members;
 mod probes;
+mod schedules;
 mod seeds;
 mod told;
 mod turns;
