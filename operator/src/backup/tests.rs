@@ -27,6 +27,7 @@ mod claims;
 mod encrypted;
 mod figures;
 mod jobs;
+mod leaving;
 mod members;
 mod probes;
 mod schedules;
