@@ -7,8 +7,10 @@
 //! `harness doctor --residue` before.
 
 mod script;
+#[cfg(test)]
+mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use bollard::models::ContainerInspectResponse;
@@ -127,6 +129,8 @@ impl Scope {
 struct Wish {
     namespace: String,
     name: String,
+    /// As it was listed.
+    version: Option<String>,
     shows: Vec<LoadBalancerIngress>,
 }
 
@@ -145,6 +149,7 @@ impl Wish {
         scope.has(&namespace).then_some(Self {
             namespace,
             name: service.metadata.name.clone()?,
+            version: service.metadata.resource_version.clone(),
             shows: ingress(service).to_vec(),
         })
     }
@@ -186,6 +191,23 @@ fn shown_by(services: &[Service], but: &[String]) -> BTreeSet<Ipv4Addr> {
     };
     let stay = services.iter().filter(stays);
     stay.flat_map(|one| ips(ingress(one))).collect()
+}
+
+/// Addresses of the pool that several Services show, and which: two processes have given them at the same time.
+fn doubled(services: &[Service], pool: &[Ipv4Addr]) -> Vec<(Ipv4Addr, String)> {
+    let mut shown: BTreeMap<Ipv4Addr, Vec<String>> = BTreeMap::new();
+    for service in services {
+        let namespace = service.metadata.namespace.as_deref().unwrap_or_default();
+        let name = service.metadata.name.as_deref().unwrap_or_default();
+        for address in ips(ingress(service)).filter(|address| pool.contains(address)) {
+            let names = shown.entry(address).or_default();
+            names.push(format!("{namespace}/{name}"));
+        }
+    }
+    shown.retain(|_, names| names.len() > 1);
+    let told = shown.into_iter();
+    told.map(|(address, names)| (address, names.join(" and ")))
+        .collect()
 }
 
 /// What is done after a look.
@@ -248,6 +270,7 @@ impl Addresses {
             pool: pool(&network, &cluster.name),
             last: None,
             ours: BTreeSet::new(),
+            doubled: BTreeSet::new(),
             looks: 0,
         };
         let (stop, stopped) = oneshot::channel();
@@ -313,6 +336,8 @@ struct Giver {
     last: Option<String>,
     /// All that the node was ever told to answer for.
     ours: BTreeSet<Ipv4Addr>,
+    /// Those of which was told that several Services show them.
+    doubled: BTreeSet<Ipv4Addr>,
     looks: u32,
 }
 
@@ -335,6 +360,14 @@ impl Serve for Giver {
         }
         self.looks = self.looks.wrapping_add(1);
         let mut told = Vec::new();
+        for (address, names) in doubled(&services, &self.pool) {
+            if self.doubled.insert(address) {
+                told.push(format!(
+                    "{address} is shown by {names}: another process gives addresses of this cluster, too; end one, and \
+                     create one of these Services again"
+                ));
+            }
+        }
         for (wish, address) in new {
             told.extend(self.show(wish, address).await?);
         }
@@ -349,11 +382,12 @@ impl Serve for Giver {
 }
 
 impl Giver {
-    /// The Service shows its address. Nothing of one that is gone since it was listed.
+    /// The Service shows its address. Nothing of one that is gone since it was listed, or was changed: another process
+    /// may have given it one.
     async fn show(&self, wish: &Wish, address: Ipv4Addr) -> Result<Option<String>, String> {
         let of: Api<Service> = Api::namespaced(self.kube.clone(), &wish.namespace);
         let ingress = json!([{ "ip": address.to_string(), "ipMode": "VIP" }]);
-        let status = json!({ "status": { "loadBalancer": { "ingress": ingress } } });
+        let status = shown_from(wish.version.as_deref(), &ingress);
         let patched = of
             .patch_status(&wish.name, &PatchParams::default(), &Patch::Merge(status))
             .await;
@@ -362,177 +396,16 @@ impl Giver {
                 "{address} is {}/{}",
                 wish.namespace, wish.name
             ))),
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(None),
             Err(error) => Err(error.to_string()),
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn network(node: &str, prefix: u32) -> Network {
-        Network {
-            name: "kind".to_owned(),
-            node: node.parse().expect("an address"),
-            prefix,
-        }
-    }
-
-    fn wish(name: &str, has: &[&str]) -> Wish {
-        let shows = has.iter().map(|ip| LoadBalancerIngress {
-            ip: Some((*ip).to_owned()),
-            ..LoadBalancerIngress::default()
-        });
-        Wish {
-            namespace: "n".to_owned(),
-            name: name.to_owned(),
-            shows: shows.collect(),
-        }
-    }
-
-    fn service(namespace: &str, spec: &serde_json::Value, ingress: &serde_json::Value) -> Service {
-        let object = json!({
-            "metadata": { "name": "s", "namespace": namespace },
-            "spec": spec,
-            "status": { "loadBalancer": { "ingress": ingress } },
-        });
-        serde_json::from_value(object).expect("a service")
-    }
-
-    #[test]
-    fn addresses_are_of_the_nodes_network_and_far_from_those_of_containers() {
-        for (prefix, least) in [(16, 63), (24, 63), (28, 7), (30, 1)] {
-            let network = network("172.18.0.3", prefix);
-            let pool = pool(&network, "etcd-harness");
-            assert!(pool.len() >= least, "/{prefix}: {pool:?}");
-            let size = 1u32 << (32 - prefix);
-            let first = u32::from(network.node) & !(size - 1);
-            for address in pool {
-                let offset = u32::from(address) - first;
-                assert!(
-                    offset >= size / 2 && offset < size - 1,
-                    "/{prefix}: {address}"
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn two_clusters_on_one_network_have_their_own() {
-        let network = network("172.18.0.3", 16);
-        let ours: BTreeSet<_> = pool(&network, "etcd-harness").into_iter().collect();
-        let theirs: BTreeSet<_> = pool(&network, "etcd-lab").into_iter().collect();
-        assert!(ours.is_disjoint(&theirs));
-    }
-
-    #[test]
-    fn a_service_keeps_its_address_and_no_two_have_the_same() {
-        let pool: Vec<Ipv4Addr> = (1..4).map(|n| Ipv4Addr::new(10, 0, 0, n)).collect();
-        let wanting = [
-            wish("a", &["10.0.0.1"]),
-            wish("b", &[]),
-            wish("c", &[]),
-            wish("d", &[]),
-        ];
-        let taken = BTreeSet::from([pool[0]]);
-        let gifts = give(&wanting, &pool, &taken);
-        let new: Vec<_> = gifts.new.iter().map(|(w, at)| (&*w.name, *at)).collect();
-        assert_eq!(new, [("b", pool[1]), ("c", pool[2])], "none is left for d");
-        assert_eq!(gifts.on, pool.iter().copied().collect());
-        let gifts = give(&wanting[..1], &pool, &taken);
-        assert!(gifts.new.is_empty());
-        assert_eq!(gifts.on, taken, "the others are free again");
-    }
-
-    #[test]
-    fn what_another_implementation_gave_is_left_alone() {
-        let pool: Vec<Ipv4Addr> = (1..4).map(|n| Ipv4Addr::new(10, 0, 0, n)).collect();
-        let balancer = json!({ "type": "LoadBalancer" });
-        let named = json!([{ "hostname": "lb.example" }]);
-        let services = [
-            service("n", &balancer, &json!([{ "ip": "192.168.0.1" }])),
-            service("n", &balancer, &named),
-            // In our pool, in a namespace that is none of ours.
-            service("other", &balancer, &json!([{ "ip": "10.0.0.1" }])),
-            service("other", &balancer, &json!([])),
-            service("n", &balancer, &json!([])),
-        ];
-        let taken = shown_by(&services, &[]);
-        let of_one = shown_by(&services, &["n".to_owned()]);
-        assert_eq!(of_one, BTreeSet::from([pool[0]]), "the other may go");
-        let scope = Scope::namespace("n");
-        let wishes = services.iter().filter_map(|one| Wish::of(one, &scope));
-        let wanting: Vec<Wish> = wishes.collect();
-        let gifts = give(&wanting, &pool, &taken);
-        assert_eq!(gifts.new, [(&wanting[2], pool[1])]);
-        assert_eq!(gifts.on, BTreeSet::from([pool[1]]));
-        assert_eq!(gifts.taken, BTreeSet::from([pool[0], pool[1]]));
-    }
-
-    #[test]
-    fn only_load_balancers_without_a_class_or_a_place_are_served() {
-        let serves = |scope: &Scope, spec: serde_json::Value| {
-            Wish::of(&service("n", &spec, &json!([])), scope).is_some()
-        };
-        let all = Scope::Everywhere;
-        let balancer = json!({ "type": "LoadBalancer" });
-        assert!(serves(&all, balancer.clone()));
-        assert!(serves(&Scope::namespace("n"), balancer.clone()));
-        assert!(!serves(&Scope::namespace("m"), balancer));
-        assert!(!serves(&all, json!({ "type": "NodePort" })));
-        let of_class = json!({ "type": "LoadBalancer", "loadBalancerClass": "x/y" });
-        assert!(!serves(&all, of_class));
-        let local = json!({ "type": "LoadBalancer", "externalTrafficPolicy": "Local" });
-        assert!(!serves(&all, local));
-    }
-
-    /// A look that takes until it is let on.
-    struct Slow {
-        begun: std::sync::Arc<tokio::sync::Notify>,
-        on: std::sync::Arc<tokio::sync::Notify>,
-        did: std::sync::Arc<std::sync::Mutex<Vec<&'static str>>>,
-    }
-
-    impl Serve for Slow {
-        async fn look(&mut self) -> Result<Vec<String>, String> {
-            self.begun.notify_one();
-            self.on.notified().await;
-            self.did.lock().expect("no panic").push("look");
-            Ok(Vec::new())
-        }
-
-        async fn take_back(&mut self) -> Result<(), ClusterError> {
-            self.did.lock().expect("no panic").push("take back");
-            Ok(())
-        }
-    }
-
-    /// Whether it is ended, or dropped by a set-up that fails.
-    #[tokio::test]
-    async fn what_a_look_under_way_adds_is_taken_back_too() {
-        for ended in [true, false] {
-            let slow = Slow {
-                begun: std::sync::Arc::default(),
-                on: std::sync::Arc::default(),
-                did: std::sync::Arc::default(),
-            };
-            let (begun, on, did) = (slow.begun.clone(), slow.on.clone(), slow.did.clone());
-            let (stop, stopped) = oneshot::channel();
-            let task = tokio::spawn(serving(slow, stopped, |_| {}));
-            begun.notified().await;
-            if ended {
-                let end = tokio::spawn(Addresses { stop, task }.end());
-                tokio::task::yield_now().await;
-                on.notify_one();
-                end.await.expect("no panic").expect("taken back");
-            } else {
-                drop(stop);
-                on.notify_one();
-                task.await.expect("no panic").expect("taken back");
-            }
-            assert_eq!(*did.lock().expect("no panic"), ["look", "take back"]);
-        }
-    }
+/// The write of a Service's addresses, which the API server refuses when it has another version by now.
+fn shown_from(version: Option<&str>, ingress: &serde_json::Value) -> serde_json::Value {
+    json!({
+        "metadata": { "resourceVersion": version },
+        "status": { "loadBalancer": { "ingress": ingress } },
+    })
 }

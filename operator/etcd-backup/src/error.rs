@@ -84,7 +84,8 @@ pub enum Error {
     /// An archive is to be deleted of which nothing says whose it is.
     #[error(
         "nothing says which Backup has begun the archive at {0}, and another one of this name may have kept it \
-         (deletionPolicy: Retain); if it is not needed, delete its folder in the repository by hand"
+         (deletionPolicy: Retain); if that is not needed, annotate the Backup with \
+         dataprotection.kubeblocks.io/delete-unowned-archive=true"
     )]
     Unowned(Path),
     /// The archive does not lead to what a restore asks for.

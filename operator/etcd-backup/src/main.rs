@@ -19,7 +19,7 @@ use etcd_backup::member::Member;
 use etcd_backup::pace::Pace;
 use etcd_backup::path::Folder;
 use etcd_backup::progress::{self, Progress};
-use etcd_backup::remove::{What, remove};
+use etcd_backup::remove::{What, remove, remove_unowned};
 use etcd_backup::report::report;
 use etcd_backup::repository::Repository;
 use etcd_backup::restore::{Restore, restore};
@@ -76,6 +76,9 @@ enum Command {
         /// It is a continuous archive.
         #[arg(long)]
         archive: bool,
+        /// It may be deleted although nothing says which Backup has written it.
+        #[arg(long, requires = "archive")]
+        unowned: bool,
     },
     /// Keep the continuous archive of a cluster, until another one does.
     Archive(ArchiveArgs),
@@ -317,6 +320,7 @@ async fn run(command: Command) -> Result<BackupReport, Error> {
             place,
             backup_uid,
             archive,
+            unowned,
         } => {
             let (repository, folder) = open(&place)?;
             let what = if archive {
@@ -324,9 +328,12 @@ async fn run(command: Command) -> Result<BackupReport, Error> {
             } else {
                 What::Snapshot
             };
-            remove(&repository, &folder, &backup_uid, what)
-                .await
-                .map(|()| BackupReport::default())
+            let removed = if unowned {
+                remove_unowned(&repository, &folder, &backup_uid).await
+            } else {
+                remove(&repository, &folder, &backup_uid, what).await
+            };
+            removed.map(|()| BackupReport::default())
         }
         Command::Archive(args) => {
             let (repository, folder) = open(&args.place)?;

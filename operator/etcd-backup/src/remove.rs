@@ -59,6 +59,27 @@ pub async fn remove(
     }
 }
 
+/// As [`remove`], of an archive of which the Backup's owner has said that it may go where nothing says whose it is.
+/// What is known to be another Backup's stays.
+///
+/// # Errors
+/// When the repository refuses.
+pub async fn remove_unowned(
+    repository: &Repository,
+    folder: &Folder,
+    backup_uid: &str,
+) -> Result<(), Error> {
+    match remove(repository, folder, backup_uid, What::Archive).await {
+        Err(Error::Unowned(first)) => {
+            eprintln!(
+                "nothing says whose the archive at {first} is: it is deleted, as its Backup is annotated"
+            );
+            objects(repository, folder, What::Archive).await
+        }
+        ended => ended,
+    }
+}
+
 /// UID of another Backup whose folder it is.
 async fn another(
     repository: &Repository,

@@ -13,7 +13,7 @@ use etcd_backup::archive::segment::Segment;
 use etcd_backup::archive::store::{Archive, MERGED};
 use etcd_backup::archive::walk::Walk;
 use etcd_backup::path::Folder;
-use etcd_backup::remove::{What, remove};
+use etcd_backup::remove::{What, remove, remove_unowned};
 use etcd_backup::repository::Repository;
 use etcd_backup::seal::Keys;
 use serde_json::{Value, json};
@@ -249,15 +249,20 @@ async fn an_archive_of_which_nothing_tells_whose_it_is_is_not_deleted_and_that_i
             .unwrap_err();
         let text = error.to_string();
         assert!(
-            text.contains("segment-000000000000") && text.contains("by hand"),
+            text.contains("segment-000000000000") && text.contains("delete-unowned-archive=true"),
             "{text}"
         );
         assert_eq!(names(&repository).await, kept);
     }
-    for name in &kept {
-        let object = place().path().clone().join(name.as_str());
-        repository.delete(&object).await.unwrap();
-    }
+    // Its owner says that it may go. What another Backup has written does not.
+    let other = archive_with(&repository, Some(&keys));
+    other.mark(SECOND).await.unwrap();
+    remove_unowned(&repository, &place(), FIRST).await.unwrap();
+    assert_eq!(names(&repository).await.len(), kept.len() + 1);
+    let mark = place().path().clone().join(format!("owner-{SECOND}"));
+    repository.delete(&mark).await.unwrap();
+    remove_unowned(&repository, &place(), FIRST).await.unwrap();
+    assert_eq!(names(&repository).await, Vec::<String>::new());
     remove(&repository, &place(), FIRST, What::Archive)
         .await
         .unwrap();

@@ -283,11 +283,11 @@ fn shrunk(status: &BackupStatus, report: &ArchiveReport) -> Option<String> {
     let known = status
         .revision
         .filter(|known| looked && *known > report.through)?;
+    // Without how far it is now: that changes with every look, and the status would be written each time.
     Some(format!(
-        "the repository has the archive up to revision {}, and it had it up to {known}: something other than the operator \
-         has deleted its newest segments, or has set the repository back. A restore to its end is refused until it has come \
-         as far again",
-        report.through
+        "the repository has less of the archive than it had, which was up to revision {known}: something other than the \
+         operator has deleted its newest segments, or has set the repository back. A restore to its end is refused until \
+         it has come as far again"
     ))
 }
 

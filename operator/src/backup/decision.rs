@@ -82,7 +82,7 @@ pub(super) fn wait(mut status: BackupStatus, why: String, again: i64) -> Decisio
     }
 }
 
-pub(super) fn age(backup: &Backup, now: &Time) -> i64 {
+fn age(backup: &Backup, now: &Time) -> i64 {
     let made = backup.metadata.creation_timestamp.as_ref();
     made.map_or(0, |made| now.0.duration_since(made.0).as_secs())
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use etcd_operator_api::backup_policy::{ARCHIVE, SecretKey};
-use etcd_operator_api::labels;
 use etcd_operator_api::restore::SeedArchive;
+use etcd_operator_api::{Backup, labels};
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
 use k8s_openapi::api::core::v1::{
     Container, PersistentVolumeClaim, PersistentVolumeClaimSpec, PodSecurityContext, PodSpec,
@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kbagent_protocol::IDENTITY_FILE;
+use kube::ResourceExt;
 use kube::api::ObjectMeta;
 use sha2::{Digest, Sha256};
 
@@ -23,6 +24,9 @@ use super::place::Place;
 
 /// Label of Jobs and their pods: UID of the Backup they work for.
 pub(super) const BACKUP_UID: &str = labels::BACKUP_UID;
+/// Annotation of the Backup of an archive, `"true"`: it may be deleted although nothing says which Backup has written
+/// it, as of an encrypted one of an earlier release.
+pub(super) const DELETE_UNOWNED: &str = "dataprotection.kubeblocks.io/delete-unowned-archive";
 /// Container of a Job that does the work and leaves the report.
 pub(super) const WORK: &str = "backup";
 /// A Job is ended after so many seconds: a snapshot of 8 GiB at 5 MiB/s takes half an hour, twice.
@@ -140,11 +144,15 @@ pub(super) fn save(frame: &Frame, job: &str, credential: Option<&str>, save: &Sa
     job
 }
 
-/// The Job that deletes a backup, of this method.
-pub(super) fn erase(frame: &Frame, job: &str, credential: Option<&str>, method: &str) -> Job {
+/// The Job that deletes the data of a Backup.
+pub(super) fn erase(frame: &Frame, job: &str, credential: Option<&str>, backup: &Backup) -> Job {
     let mut arguments = vec!["delete".to_owned(), format!("--backup-uid={}", frame.uid)];
-    if method == ARCHIVE {
+    if backup.spec.backup_method == ARCHIVE {
         arguments.push("--archive".to_owned());
+        let said = backup.annotations().get(DELETE_UNOWNED);
+        if said.map(String::as_str) == Some("true") {
+            arguments.push("--unowned".to_owned());
+        }
     }
     skeleton(frame, job, credential, arguments, 128 * MEBI)
 }

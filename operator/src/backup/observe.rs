@@ -21,10 +21,10 @@ use super::job::{BACKUP_UID, WORK};
 use super::keeper::{AFTER, ARCHIVE_OF, MADE_OF, MEMBERS};
 use super::observed::{ClusterSeen, JobSeen, JobState, KeeperSeen, MemberSeen, Seen};
 use super::stuck::stuck;
-use super::{credential, place, plan, proven};
+use super::{beside, credential, place, plan, proven};
 use crate::agent::Peer;
 use crate::client::message;
-use crate::controller::list;
+use crate::controller::{is_lasting, list};
 use crate::roles::facts::PodKey;
 
 /// A view older than this tells nothing about now: agents repeat theirs every second.
@@ -44,6 +44,13 @@ pub(super) struct ObserveError {
     source: kube::Error,
 }
 
+impl ObserveError {
+    /// Whether it would fail again.
+    fn is_lasting(&self) -> bool {
+        is_lasting(&self.source)
+    }
+}
+
 fn failed(what: &'static str) -> impl FnOnce(kube::Error) -> ObserveError {
     move |source| ObserveError { what, source }
 }
@@ -57,8 +64,9 @@ pub(super) async fn observe(
     let client = &context.frame.client;
     let namespace = backup.namespace().unwrap_or_default();
     let policies: Api<BackupPolicy> = Api::namespaced(client.clone(), &namespace);
+    let leaves = backup.metadata.deletion_timestamp.is_some();
     let policy = policies.get_opt(&backup.spec.backup_policy_name).await;
-    let policy = policy.map_err(failed("the BackupPolicy"))?;
+    let policy = spared(leaves, policy.map_err(failed("the BackupPolicy")))?.flatten();
     let recorded = backup
         .status
         .as_ref()
@@ -68,8 +76,12 @@ pub(super) async fn observe(
             .as_ref()
             .and_then(|policy| policy.spec.backup_repo_name.clone())
     });
+    let repo = repository(client, named).await;
     let mut seen = Seen {
-        repo: Some(repository(client, named).await?),
+        repo: Some(match repo {
+            Err(error) if leaves && error.is_lasting() => Err(error.to_string()),
+            repo => repo?,
+        }),
         ..Seen::default()
     };
     let own = backup.uid().unwrap_or_default();
@@ -85,20 +97,9 @@ pub(super) async fn observe(
         seen.others = others.map_err(failed("the Backups"))?;
     }
     if backup.spec.backup_method == ARCHIVE {
-        let base = proven::newest_base(backup, &seen.others);
-        match keeper(context, backup, base).await? {
-            Some(Ok(keeper)) => seen.keeper = Some(keeper),
-            Some(Err(why)) => seen.foreign = Some(why),
-            None => {}
-        }
-        let status = backup.status.as_ref();
-        if let Some((cluster, _)) = status.and_then(|status| status.cluster()) {
-            let clusters: Api<Cluster> = Api::namespaced(client.clone(), &namespace);
-            let found = clusters.get_metadata_opt(cluster).await;
-            seen.owner = Some(found.map_err(failed("the Cluster"))?.and_then(|c| c.uid()));
-        }
+        archive(context, backup, &mut seen).await?;
     }
-    if backup.metadata.deletion_timestamp.is_some() {
+    if leaves {
         seen.eraser = job(client, &namespace, &plan::eraser_name(backup), &own).await?;
     }
     let ended = backup.status.as_ref().and_then(|status| status.phase);
@@ -113,10 +114,39 @@ pub(super) async fn observe(
     seen.policy = policy;
     if let Some((cluster, component)) = target {
         let name = ComponentName::existing(&format!("{cluster}-{component}"));
-        seen.cluster = cluster_of(context, &namespace, &name).await?;
-        seen.members = members(context, &namespace, &name).await?;
+        let cluster = cluster_of(context, &namespace, &name).await;
+        seen.cluster = spared(leaves, cluster)?.flatten();
+        if !leaves {
+            seen.members = members(context, &namespace, &name).await?;
+        }
     }
     Ok(seen)
+}
+
+/// What keeps an archive, and whose it is.
+async fn archive(context: &Context, backup: &Backup, seen: &mut Seen) -> Result<(), ObserveError> {
+    let base = proven::newest_base(backup, &seen.others);
+    match keeper(context, backup, base).await? {
+        Some(Ok(keeper)) => seen.keeper = Some(keeper),
+        Some(Err(why)) => seen.foreign = Some(why),
+        None => {}
+    }
+    let status = backup.status.as_ref();
+    if let Some((cluster, _)) = status.and_then(|status| status.cluster()) {
+        let namespace = backup.namespace().unwrap_or_default();
+        let clusters: Api<Cluster> = Api::namespaced(context.frame.client.clone(), &namespace);
+        let found = clusters.get_metadata_opt(cluster).await;
+        seen.owner = Some(found.map_err(failed("the Cluster"))?.and_then(|c| c.uid()));
+    }
+    Ok(())
+}
+
+/// `None` for what would not be read the next time either, when a Backup `leaves`: it does not keep that.
+fn spared<T>(leaves: bool, read: Result<T, ObserveError>) -> Result<Option<T>, ObserveError> {
+    match read {
+        Err(error) if leaves && error.is_lasting() => Ok(None),
+        read => read.map(Some),
+    }
 }
 
 /// The repository of a name, or the default one; why there is none.
@@ -277,6 +307,7 @@ async fn job_and_pods(
             state: JobState::Failed(foreign("Job", &job.metadata)),
             report: None,
             stuck: None,
+            waits: None,
         };
         return Ok(Some((seen, Vec::new())));
     }
@@ -353,8 +384,14 @@ async fn keeper(
         .list(&params)
         .await
         .map_err(failed("the archive's pods"))?;
+    let name = deployment.name_any();
+    let pods: Vec<Pod> = pods
+        .items
+        .into_iter()
+        .filter(|pod| is_kept_by(pod, &name))
+        .collect();
     let mut report = None;
-    for pod in &pods.items {
+    for pod in &pods {
         let stays = pod.metadata.deletion_timestamp.is_none();
         if let Some(writer) = served(pod).filter(|_| stays) {
             let asked = context.frame.agents.archive(&writer, base).await;
@@ -369,11 +406,23 @@ async fn keeper(
         }),
         after: noted(AFTER).and_then(|after| after.parse().ok()),
         stuck: pods
-            .items
             .iter()
             .find_map(|pod| fallen(pod).or_else(|| stuck(pod, Timestamp::now()))),
+        waits: beside::waits(&pods),
         report: report.map(bounded),
     })))
+}
+
+/// Pure: whether a ReplicaSet of this Deployment controls the pod, by its name, which Kubernetes makes of that of the
+/// Deployment: labels are anyone's to write, and the operator reads no ReplicaSets.
+pub(super) fn is_kept_by(pod: &Pod, deployment: &str) -> bool {
+    let mut owners = pod.owner_references().iter();
+    owners.any(|owner| {
+        let hash = owner.name.strip_prefix(deployment);
+        let hash = hash.and_then(|rest| rest.strip_prefix('-'));
+        let of_it = hash.is_some_and(|hash| !hash.is_empty() && !hash.contains('-'));
+        of_it && owner.kind == "ReplicaSet" && owner.controller == Some(true)
+    })
 }
 
 /// Pure: whatever answered there, its texts fit into a status.
@@ -426,6 +475,7 @@ pub(super) fn job_seen(job: &Job, pods: &[Pod], now: Timestamp) -> JobSeen {
         } else {
             None
         },
+        waits: beside::waits(pods),
         state,
     }
 }

@@ -35,6 +35,15 @@ pub(super) struct Seen {
     pub(super) owner: Option<Option<String>>,
 }
 
+impl Seen {
+    /// The claim beside whose pods one of the Backup's waits to be placed.
+    pub(super) fn waits(&self) -> Option<&String> {
+        let mut jobs = [&self.job, &self.eraser].into_iter().flatten();
+        let waits = jobs.find_map(|job| job.waits.as_ref());
+        waits.or_else(|| self.keeper.as_ref()?.waits.as_ref())
+    }
+}
+
 /// The Deployment that keeps an archive.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct KeeperSeen {
@@ -46,6 +55,8 @@ pub(super) struct KeeperSeen {
     pub(super) members: Vec<String>,
     /// Why its pod does not run, if it does not.
     pub(super) stuck: Option<String>,
+    /// The claim beside whose pods its own waits to be placed.
+    pub(super) waits: Option<String>,
     /// What its pod says.
     pub(super) report: Option<ArchiveReport>,
 }
@@ -87,6 +98,8 @@ pub(super) struct JobSeen {
     pub(super) report: Option<BackupReport>,
     /// Why its pod does not run, if it does not.
     pub(super) stuck: Option<String>,
+    /// The claim beside whose pods its own waits to be placed.
+    pub(super) waits: Option<String>,
 }
 
 /// Where a Job stands.

@@ -16,7 +16,7 @@ use kube::{Resource, ResourceExt};
 
 use super::choose::choose;
 use super::decision::{
-    Act, Decision, FINALIZER, FORMAT, Obstacle, Settings, act, age, fail, hindered, wait,
+    Act, Decision, FINALIZER, FORMAT, Obstacle, Settings, act, fail, hindered, wait,
 };
 use super::job::{self, Frame, Save};
 use super::leave::leave;
@@ -120,15 +120,14 @@ fn begin(
 ) -> Decision {
     let ready = match prepare(backup, seen, settings) {
         Ok(ready) => ready,
-        Err(Obstacle::Later(why)) if age(backup, now) > WAIT => {
-            return fail(
-                backup,
-                status,
-                now,
-                format!("{why}; it was waited for {WAIT} s"),
-            );
+        Err(Obstacle::Later(why)) => return later(backup, status, why, now),
+        Err(obstacle) => {
+            if matches!(obstacle, Obstacle::Turn(_)) {
+                // An hour is counted from its turn on, not from what it waited for before.
+                status.start_timestamp = None;
+            }
+            return hindered(backup, status, obstacle, now);
         }
-        Err(obstacle) => return hindered(backup, status, obstacle, now),
     };
     let (frame, save, pod, repo) = ready;
     status.phase = Some(BackupPhase::New);
@@ -471,19 +470,22 @@ fn follow(
 /// The status of one whose credential cannot be had. One that is made once holds back the others of its Cluster, and is
 /// given up after a while; an archive waits for as long as it takes.
 pub(super) fn blocked(backup: &Backup, why: String, now: &Time) -> BackupStatus {
-    let mut status = backup.status.clone().unwrap_or_default();
+    let status = backup.status.clone().unwrap_or_default();
     if backup.spec.backup_method == ARCHIVE {
         return wait(status, why, FOLLOW).status;
     }
-    // Its turn may have come long after it was made.
+    later(backup, status, why, now).status
+}
+
+/// It waits for what it needs to begin, and is given up when that takes too long. Its turn may have come long after it
+/// was made.
+fn later(backup: &Backup, mut status: BackupStatus, why: String, now: &Time) -> Decision {
     let since = status.start_timestamp.get_or_insert_with(|| now.clone()).0;
-    let decision = if seconds(&since, now) > WAIT {
+    if seconds(&since, now) > WAIT {
         let why = format!("{why}; it was waited for {WAIT} s");
-        fail(backup, status, now, why)
-    } else {
-        wait(status, why, FOLLOW)
-    };
-    decision.status
+        return fail(backup, status, now, why);
+    }
+    wait(status, why, FOLLOW)
 }
 
 fn seconds(since: &Timestamp, now: &Time) -> i64 {

@@ -10,7 +10,6 @@ use etcd_operator_api::condition::{ConditionType, Reason};
 use etcd_operator_api::{Backup, labels};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
@@ -27,7 +26,7 @@ use super::decision::{Act, Decision, FINALIZER, Settings};
 use super::job::{self, Frame, Save};
 use super::keeper::{self, Keep};
 use super::observe::{ObserveError, is_of, observe};
-use super::{continuous, plan, proven};
+use super::{beside, claim, continuous, plan, proven};
 use crate::client::{message, server_time};
 use crate::controller::{
     ApplyError, Blame, Driver, Late, Unread, apply_if_different, delete, finalize, heads, key,
@@ -92,6 +91,10 @@ pub(super) async fn round(backup: &Backup, context: &Context) -> Result<Action, 
     if !seen.others.is_empty() {
         let namespace = backup.namespace().unwrap_or_default();
         figures.are(&namespace, &seen.others.iter().map(key).collect());
+    }
+    if let Some(claim) = seen.waits() {
+        let namespace = backup.namespace().unwrap_or_default();
+        beside::discount(&context.frame.client, &namespace, claim).await;
     }
     let settings = Settings {
         tool: context.image.clone(),
@@ -202,26 +205,30 @@ async fn expire(
 }
 
 /// Labels, credential and claim of what is to be made, and what is to be made on record before it is: a crash between
-/// the two is repaired by the next round. The credential, unless the round ends here.
+/// the two is repaired by the next round. The credential and the parts as the claim is, unless the round ends here.
 async fn prepare(
     context: &Context,
     backup: &Backup,
     status: BackupStatus,
     frame: &Frame,
     of: (&String, &String),
-) -> Result<ControlFlow<Action, Option<String>>, Error> {
+) -> Result<ControlFlow<Action, (Option<String>, Frame)>, Error> {
     label(context, backup, of).await?;
     let client = &context.frame.client;
     let credential = match credential::provide(client, frame, &backup.name_any()).await {
         Ok(credential) => credential,
         Err(why) => return blocked(context, backup, why).await.map(ControlFlow::Break),
     };
-    claim(context, frame).await?;
+    let found = claim::provide(client, frame, true).await;
+    let frame = match found.map_err(failed("make the repository's claim"))? {
+        Ok(frame) => frame,
+        Err(why) => return blocked(context, backup, why).await.map(ControlFlow::Break),
+    };
     let Some(newest) = newest(context, backup).await? else {
         return Ok(ControlFlow::Break(Action::requeue(CONFLICT)));
     };
     record(context, &newest, status).await?;
-    Ok(ControlFlow::Continue(credential))
+    Ok(ControlFlow::Continue((credential, frame)))
 }
 
 /// Makes the Job of a full backup.
@@ -235,12 +242,12 @@ async fn begin(
     let name = plan::job_name(backup);
     status.job = Some(name.clone());
     let of = (&save.cluster, &save.component);
-    let credential = match prepare(context, backup, status, frame, of).await? {
-        ControlFlow::Continue(credential) => credential,
+    let (credential, frame) = match Box::pin(prepare(context, backup, status, frame, of)).await? {
+        ControlFlow::Continue(ready) => ready,
         ControlFlow::Break(action) => return Ok(action),
     };
     let jobs: Api<Job> = Api::namespaced(context.frame.client.clone(), &frame.namespace);
-    let wanted = job::save(frame, &name, credential.as_deref(), save);
+    let wanted = job::save(&frame, &name, credential.as_deref(), save);
     created(
         "create the Job",
         jobs.create(&PostParams::default(), &wanted).await,
@@ -257,25 +264,16 @@ async fn keep(
     keep: &Keep,
 ) -> Result<Action, Error> {
     let of = (&keep.cluster, &keep.component);
-    let credential = match prepare(context, backup, status, frame, of).await? {
-        ControlFlow::Continue(credential) => credential,
+    let (credential, found) = match Box::pin(prepare(context, backup, status, frame, of)).await? {
+        ControlFlow::Continue(ready) => ready,
         ControlFlow::Break(action) => return Ok(action),
     };
-    let wanted = keeper::keep(frame, credential.as_deref(), keep);
+    let mut wanted = keeper::keep(&found, credential.as_deref(), keep);
+    // By the repository's own settings, as the next rounds have them.
+    let made_of = (keeper::MADE_OF.to_owned(), keep.made_of(frame));
+    wanted.annotations_mut().extend([made_of]);
     apply_if_different(&context.frame.client, &wanted).await?;
     Ok(Action::requeue(BLOCKED))
-}
-
-async fn claim(context: &Context, frame: &Frame) -> Result<(), Error> {
-    let Some(claim) = job::repository_claim(&frame.place, &frame.namespace) else {
-        return Ok(());
-    };
-    let claims: Api<PersistentVolumeClaim> =
-        Api::namespaced(context.frame.client.clone(), &frame.namespace);
-    created(
-        "create the repository's claim",
-        claims.create(&PostParams::default(), &claim).await,
-    )
 }
 
 /// The labels have changed the object: only the status of the newest is replaced, when nothing else has changed it.
@@ -294,8 +292,14 @@ async fn erase(
     frame: &Frame,
 ) -> Result<Action, Error> {
     let client = &context.frame.client;
-    let credential = match credential::provide(client, frame, &backup.name_any()).await {
-        Ok(credential) => credential,
+    let ready = async {
+        let found = claim::provide(client, frame, false).await;
+        let found = found.map_err(|error| format!("the repository's claim: {}", message(&error)));
+        let credential = credential::provide(client, frame, &backup.name_any()).await;
+        Ok::<_, String>((found??, credential?))
+    };
+    let (frame, credential) = match ready.await {
+        Ok(ready) => ready,
         Err(why) => {
             let keep = "correct that, or set spec.deletionPolicy to Retain to keep the data";
             let status = BackupStatus {
@@ -307,8 +311,8 @@ async fn erase(
         }
     };
     let jobs: Api<Job> = Api::namespaced(client.clone(), &frame.namespace);
-    let (name, method) = (plan::eraser_name(backup), &backup.spec.backup_method);
-    let wanted = job::erase(frame, &name, credential.as_deref(), method);
+    let name = plan::eraser_name(backup);
+    let wanted = job::erase(&frame, &name, credential.as_deref(), backup);
     match jobs.create(&PostParams::default(), &wanted).await {
         // No Job can run in a namespace that ends: its data stays, and nothing holds the namespace back.
         Err(kube::Error::Api(answer)) if credential::ends(&answer) => {

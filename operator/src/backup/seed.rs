@@ -24,7 +24,7 @@ use super::context::Context;
 use super::job::{self, Fill, Frame};
 use super::observe::{ObserveError, is_of, job as read_job};
 use super::observed::{JobSeen, JobState};
-use super::{credential, place};
+use super::{beside, claim, credential, place};
 use crate::client::message;
 use crate::controller::{Blame, Driver, Late, Unread, heads, ours, touched};
 
@@ -122,7 +122,12 @@ pub(super) async fn round(set: &InstanceSet, context: &Context) -> Result<Action
     let own = set.uid().unwrap_or_default();
     match read_job(&context.frame.client, &namespace, &job, &own).await? {
         None => Box::pin(begin(set, context, &seed, &member, &claim, &job)).await,
-        Some(seen) => follow(&claims, &claim, &seed, seen).await,
+        Some(seen) => {
+            if let Some(label) = &seen.waits {
+                beside::discount(&context.frame.client, &namespace, label).await;
+            }
+            follow(&claims, &claim, &seed, seen).await
+        }
     }
 }
 
@@ -204,6 +209,10 @@ async fn begin(
     let frame = frame(set, context, seed, repo.as_ref());
     let ready = async {
         let frame = frame?;
+        let found = claim::provide(client, &frame, false).await;
+        let frame = found.map_err(|error| {
+            format!("the repository's claim cannot be read: {}", message(&error))
+        })??;
         let archive = seed.archive.as_ref();
         let keys = [
             &seed.encryption,

@@ -54,13 +54,7 @@ impl ObserveError {
 pub(super) async fn observe(client: &Client, cluster: &Cluster) -> Result<Observed, ObserveError> {
     let namespace = cluster.namespace().unwrap_or_default();
     let all = ListParams::default();
-    let mine = ListParams::default().labels(&format!(
-        "{}={},{}={}",
-        labels::MANAGED_BY,
-        labels::MANAGED_BY_VALUE,
-        labels::INSTANCE,
-        cluster.name_any()
-    ));
+    let mine = mine(cluster);
     let definitions = Api::all(client.clone());
     let versions = Api::all(client.clone());
     let components = Api::namespaced(client.clone(), &namespace);
@@ -73,13 +67,7 @@ pub(super) async fn observe(client: &Client, cluster: &Cluster) -> Result<Observ
         services.list(&mine),
     )
     .await;
-    let (components, unreadable) = components.map_err(failed("Components"))?;
-    // Without it the Cluster would be taken for one whose members are gone.
-    if let Some(bad) = unreadable.iter().find(|bad| is_owned(bad, cluster)) {
-        let name = bad.name.clone().unwrap_or_default();
-        return Err(ObserveError::Unreadable { name });
-    }
-    let components = owned(components, cluster);
+    let components = readable(components, cluster)?;
     let backups = backups(client, cluster, &components).await?;
     Ok(Observed {
         definitions: definitions.map_err(failed("ComponentDefinitions"))?.0,
@@ -88,6 +76,44 @@ pub(super) async fn observe(client: &Client, cluster: &Cluster) -> Result<Observ
         services: owned(services.map_err(failed("Services"))?.items, cluster),
         backups,
     })
+}
+
+/// What a Cluster that is being deleted depends on: its Components. Kinds that are gone, or that may not be read, do
+/// not keep it.
+pub(super) async fn leaving(client: &Client, cluster: &Cluster) -> Result<Observed, ObserveError> {
+    let components = Api::namespaced(client.clone(), &cluster.namespace().unwrap_or_default());
+    let components = list(&components, &mine(cluster)).await;
+    Ok(Observed {
+        components: readable(components, cluster)?,
+        ..Observed::default()
+    })
+}
+
+/// Selects what is the Cluster's by its labels.
+fn mine(cluster: &Cluster) -> ListParams {
+    ListParams::default().labels(&format!(
+        "{}={},{}={}",
+        labels::MANAGED_BY,
+        labels::MANAGED_BY_VALUE,
+        labels::INSTANCE,
+        cluster.name_any()
+    ))
+}
+
+/// The Cluster's Components. With one that cannot be read it would be taken for one whose members are gone.
+fn readable(
+    listed: kube::Result<(Vec<Component>, Vec<ObjectMeta>)>,
+    cluster: &Cluster,
+) -> Result<Vec<Component>, ObserveError> {
+    let (components, unreadable) = listed.map_err(|source| ObserveError::List {
+        what: "Components",
+        source,
+    })?;
+    if let Some(bad) = unreadable.iter().find(|bad| is_owned(bad, cluster)) {
+        let name = bad.name.clone().unwrap_or_default();
+        return Err(ObserveError::Unreadable { name });
+    }
+    Ok(owned(components, cluster))
 }
 
 async fn backups(

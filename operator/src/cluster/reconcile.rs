@@ -14,7 +14,7 @@ use kube::ResourceExt;
 use kube::runtime::controller::Action;
 use kube::runtime::watcher;
 
-use super::observe::{ObserveError, Observed, observe};
+use super::observe::{ObserveError, Observed, leaving, observe};
 use super::plan::{Plan, last_word, plan};
 use super::status::{Outcome, status};
 use crate::client::message;
@@ -123,9 +123,10 @@ async fn reconcile(cluster: &Cluster, context: &Context) -> Result<Action, Error
     if deleting && !finalized {
         return Ok(Action::await_change());
     }
-    let observed = look(cluster, context).await?;
     let held_back = cluster.spec.termination_policy == TerminationPolicy::DoNotTerminate;
-    if deleting && !held_back {
+    let leaves = deleting && !held_back;
+    let observed = look(cluster, leaves, context).await?;
+    if leaves {
         return tear_down(cluster, &observed, context).await;
     }
     let planned = plan(cluster, &observed);
@@ -145,8 +146,15 @@ async fn reconcile(cluster: &Cluster, context: &Context) -> Result<Action, Error
 }
 
 /// What there is. The status says what can never be read.
-async fn look(cluster: &Cluster, context: &Context) -> Result<Observed, ObserveError> {
-    let observed = observe(&context.client, cluster).await;
+async fn look(
+    cluster: &Cluster,
+    leaves: bool,
+    context: &Context,
+) -> Result<Observed, ObserveError> {
+    let observed = match leaves {
+        true => leaving(&context.client, cluster).await,
+        false => observe(&context.client, cluster).await,
+    };
     if let Err(error) = &observed
         && error.is_lasting()
     {
@@ -259,6 +267,35 @@ mod tests {
 
     use super::*;
     use crate::fake_api::{failure, server};
+
+    #[tokio::test]
+    async fn one_that_is_deleted_goes_without_the_kinds_that_it_was_made_of() {
+        let object = json!({ "metadata": { "name": "ledger", "namespace": "books", "uid": "c", "resourceVersion": "3",
+                "deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": [labels::CLUSTER_FINALIZER] },
+            "spec": { "terminationPolicy": "Delete", "componentSpecs": [] } });
+        let cluster: Cluster = serde_json::from_value(object.clone()).expect("a Cluster");
+        let (context, asked) = server(move |line| {
+            let path = line.split('?').next().unwrap_or_default();
+            match path.rsplit('/').next() {
+                Some("components") => (200, json!({ "metadata": {}, "items": [] })),
+                Some("ledger") => (200, object.clone()),
+                _ => failure(
+                    404,
+                    "NotFound",
+                    "the server could not find the requested resource",
+                ),
+            }
+        });
+        let round = Box::pin(reconcile(&cluster, &context)).await;
+        round.expect("it goes");
+        let asked = asked.lock().expect("no panic");
+        let (line, body) = asked.last().expect("a write");
+        assert!(
+            line.starts_with("PATCH") && line.contains("/clusters/ledger?"),
+            "{line}"
+        );
+        assert_eq!(body["metadata"]["finalizers"], json!([]));
+    }
 
     #[tokio::test]
     async fn what_it_may_not_read_is_told_in_status() {

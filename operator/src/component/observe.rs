@@ -111,6 +111,24 @@ pub(super) async fn observe(
     })
 }
 
+/// What a Component that is being deleted depends on: its InstanceSet. Kinds that are gone, or that may not be read, do
+/// not keep it.
+pub(super) async fn leaving(
+    client: &Client,
+    component: &Component,
+) -> Result<Observed, ObserveError> {
+    let namespace = component.namespace().unwrap_or_default();
+    let instance_sets: Api<InstanceSet> = Api::namespaced(client.clone(), &namespace);
+    let instance_set = instance_sets.get_opt(&component.name_any()).await;
+    Ok(Observed {
+        instance_set: instance_set.map_err(|source| ObserveError {
+            what: "InstanceSet",
+            source,
+        })?,
+        ..Observed::default()
+    })
+}
+
 /// The definition, or why it cannot be read: a Component can be deleted without it.
 fn understood(
     found: Option<DeserializeGuard<ComponentDefinition>>,

@@ -21,7 +21,7 @@ use super::certificates::{CertificateError, Certified, certify, member_user};
 use super::credentials::{CredentialError, provide};
 use super::ensure;
 use super::network;
-use super::observe::{ObserveError, Observed, observe};
+use super::observe::{ObserveError, Observed, leaving, observe};
 use super::phase::{ROLE_TIMEOUT, roles_missing_for};
 use super::plan::{Certificates, Plan, last_word, plan};
 use super::status::{Outcome, Secured, status};
@@ -137,7 +137,10 @@ async fn reconcile(component: &Component, context: &Context) -> Result<Action, E
 
 /// What there is. The status says what can never be read.
 async fn look(component: &Component, context: &Context) -> Result<Observed, ObserveError> {
-    let observed = Box::pin(observe(&context.client, component)).await;
+    let observed = match component.metadata.deletion_timestamp {
+        Some(_) => leaving(&context.client, component).await,
+        None => Box::pin(observe(&context.client, component)).await,
+    };
     if let Err(error) = &observed
         && error.is_lasting()
     {
@@ -443,9 +446,12 @@ mod tests {
         assert!(told.to_string().contains("it cannot be read"), "{told}");
         let mut deleted = component();
         deleted["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
-        let (fine, written) = round(deleted, "/nothing", 200).await;
-        assert!(fine && written.len() == 1, "{written:?}");
-        assert_eq!(written[0].1["metadata"]["finalizers"], json!([]));
+        // Nor is it kept by kinds that are gone, as when all is uninstalled at once.
+        for gone in ["/nothing", "/componentversions", "/storageclasses"] {
+            let (fine, written) = round(deleted.clone(), gone, 404).await;
+            assert!(fine && written.len() == 1, "{gone}: {written:?}");
+            assert_eq!(written[0].1["metadata"]["finalizers"], json!([]));
+        }
     }
 
     #[tokio::test]

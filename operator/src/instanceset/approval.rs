@@ -8,6 +8,7 @@ use super::desired::Desired;
 use super::error::Error;
 
 /// Drops what an annotation asks for when its OpsRequest was deleted or has ended: what is left behind is no approval.
+/// Nor is one that cannot be understood: the members are looked after meanwhile.
 ///
 /// # Errors
 /// When the API server does not answer: it is not known then, and nothing is decided (M5).
@@ -16,8 +17,13 @@ pub(super) async fn confirm(client: &Client, desired: &mut Desired) -> Result<()
         return Ok(());
     };
     let requests: Api<OpsRequest> = Api::namespaced(client.clone(), &desired.namespace);
-    let found = requests.get_opt(&wish.request).await;
-    let found = found.map_err(|source| Error::read("the OpsRequest of a recovery", source))?;
+    let found = match requests.get_opt(&wish.request).await {
+        Err(kube::Error::SerdeError(error)) => {
+            tracing::warn!(request = wish.request, %error, "the OpsRequest of a recovery approves of nothing");
+            None
+        }
+        found => found.map_err(|source| Error::read("the OpsRequest of a recovery", source))?,
+    };
     if !found.is_some_and(|request| approves(&request, wish, desired.name.as_str())) {
         desired.recovery = None;
     }
@@ -45,6 +51,7 @@ fn approves(request: &OpsRequest, wish: &RecoveryWish, set: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::instanceset::plan::tests::corrected;
 
     fn request(spec: &str, rest: &str) -> OpsRequest {
         let yaml = format!(
@@ -60,6 +67,21 @@ mod tests {
             survivor: survivor.map(str::to_owned),
             dry_run,
         }
+    }
+
+    #[tokio::test]
+    async fn a_request_that_cannot_be_understood_approves_of_nothing_and_stops_nothing() {
+        let confirmed = async |answer: (u16, serde_json::Value)| {
+            let (context, _) = crate::fake_api::server(move |_| answer.clone());
+            let mut desired = corrected().0;
+            desired.recovery = Some(wish("u", None, false));
+            let confirmed = confirm(&context.client, &mut desired).await;
+            confirmed.map(|()| desired.recovery.is_some())
+        };
+        let odd = serde_json::json!({ "metadata": { "name": "r", "uid": "u" }, "spec": { "clusterName": 5 } });
+        assert!(!confirmed((200, odd)).await.expect("it is no failure"));
+        let busy = crate::fake_api::failure(500, "InternalError", "oh");
+        confirmed(busy).await.expect_err("nothing is known");
     }
 
     #[test]

@@ -101,6 +101,7 @@ pub(super) fn on_error(
     }
     match error {
         Error::Spec(_) => Action::await_change(),
+        Error::Refused { again, .. } => Action::requeue(*again),
         _ => reconciler.backoff.failed(&key(&*set)),
     }
 }
@@ -176,6 +177,7 @@ impl Reconciler {
             // It gets on, whatever else was refused: no later than that is the next step due.
             self.backoff.succeeded(&key(set));
         }
+        let refused = taken.failed.iter().all(Error::is_refusal);
         let mut applied = Ok(());
         for error in taken.failed {
             match error {
@@ -195,8 +197,20 @@ impl Reconciler {
             let status = finished(draft, desired, Some(applied.as_ref().err()));
             self.record(set, &status, &recorded, version).await?;
         }
-        applied?;
+        applied.map_err(|error| self.beside(error, refused, &plan, &key(set)))?;
         Ok(Action::requeue(next(&plan, &self.pace, &key(set))))
+    }
+
+    /// The failure of a round, which says when to look at what does not wait for it.
+    fn beside(&self, error: Error, refused: bool, plan: &Plan, set: &str) -> Error {
+        let again = self.pace.of_learner(set, plan, HELD_UP);
+        match again.filter(|_| refused) {
+            Some(again) => Error::Refused {
+                source: Box::new(error),
+                again,
+            },
+            None => error,
+        }
     }
 
     async fn apply<'a>(

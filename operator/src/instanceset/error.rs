@@ -53,6 +53,14 @@ pub(crate) enum Error {
     /// An object that is not ours has the name of one of ours.
     #[error(transparent)]
     Foreign(#[from] crate::controller::ApplyError),
+    /// The API server refuses a step, and something else is looked at meanwhile.
+    #[error("{source}")]
+    Refused {
+        /// The refusal.
+        source: Box<Error>,
+        /// When.
+        again: std::time::Duration,
+    },
     /// The reconcile took too long.
     #[error("failed to finish in {0} s")]
     Late(u64),

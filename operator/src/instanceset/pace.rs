@@ -38,6 +38,22 @@ impl Pace {
         (now.duration_since(since) / PART).clamp(soonest, SLOWEST.max(soonest))
     }
 
+    /// Time until the next look at a learner while the API server refuses a step: that is tried ever later, and a vote
+    /// must not wait for it. `None` when no learner is waited for.
+    pub(super) fn of_learner(&self, set: &str, plan: &Plan, soonest: Duration) -> Option<Duration> {
+        let is_learner = |why: &&Waiting| {
+            matches!(
+                why,
+                Waiting::CatchingUp { .. } | Waiting::LearnerStarting(_)
+            )
+        };
+        let learners = Plan {
+            waiting: plan.waiting.iter().filter(is_learner).cloned().collect(),
+            ..Plan::default()
+        };
+        (!learners.waiting.is_empty()).then(|| self.next(set, &learners, soonest))
+    }
+
     /// Nothing is waited for, or the InstanceSet is gone.
     pub(super) fn forget(&self, set: &str) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -62,6 +78,7 @@ mod tests {
     use tokio::time::sleep;
 
     use super::super::controller::next;
+    use super::super::plan::Step;
     use super::super::plan::tests::stuck_update;
     use super::*;
 
@@ -141,5 +158,21 @@ mod tests {
         );
         pace.forget("ns/a");
         assert_eq!(pace.next("ns/a", &catching_up(0, 1), soonest), soonest);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_learner_is_looked_at_although_a_step_stays_refused() {
+        let (pace, soonest) = (Pace::default(), Duration::from_secs(1));
+        let mut refused = catching_up(1, 9);
+        refused.waiting.push(Waiting::Held);
+        refused.steps.push(Step::AddFinalizer);
+        let next = |plan: &Plan| pace.of_learner("ns/a", plan, soonest);
+        assert_eq!(next(&refused), Some(soonest));
+        sleep(Duration::from_secs(60)).await;
+        assert_eq!(next(&refused), Some(SLOWEST), "it stands still");
+        refused.waiting[0] = catching_up(2, 9).waiting.remove(0);
+        assert_eq!(next(&refused), Some(soonest));
+        refused.waiting.remove(0);
+        assert_eq!(next(&refused), None, "the refusal alone is no hurry");
     }
 }

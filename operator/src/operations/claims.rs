@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 
 use crate::controller::Context;
 
-/// Takes the request's own marks off claims, as they were seen. One that has changed since is left to the next round.
+/// Takes the request's own marks off claims, as they were seen. One that has changed since is left to the next round,
+/// and one that is refused keeps no other.
 pub(super) async fn unmark(
     context: &Context,
     request: &OpsRequest,
@@ -20,12 +21,13 @@ pub(super) async fn unmark(
 ) -> kube::Result<()> {
     let namespace = request.namespace().unwrap_or_default();
     let claims: Api<PersistentVolumeClaim> = Api::namespaced(context.client.clone(), &namespace);
+    let mut all = Ok(());
     for (name, version) in marks {
         let none = json!({ labels::REBUILD: null, labels::REBUILD_NODE: null });
         let body = json!({ "metadata": { "resourceVersion": version, "annotations": none } });
-        annotate(&claims, name, body, &[404, 409]).await?;
+        all = all.and(annotate(&claims, name, body, &[404, 409]).await);
     }
-    Ok(())
+    all
 }
 
 /// Marks the claims on record. One that is gone, or another by now, was replaced already.

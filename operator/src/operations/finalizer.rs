@@ -1,10 +1,19 @@
 //! IO out: the finalizer of requests that ask by annotations, which would be obeyed although their request is gone.
 
-use etcd_operator_api::labels::OPS_REQUEST_FINALIZER;
+use std::time::Duration;
+
+use etcd_operator_api::labels::{DEFRAGMENT, OPS_REQUEST_FINALIZER, REBUILD, RECOVER};
 use etcd_operator_api::{OpsPhase, OpsRequest, OpsType};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
+use super::decide::Act;
 use crate::controller::{Context, finalize, release};
+
+/// A request that is deleted, and may not take back what it has asked for, goes after so long.
+const REFUSED: Duration = Duration::from_secs(300);
+/// One that the API server does not answer, after so long.
+const UNANSWERED: Duration = Duration::from_secs(3600);
 
 /// Whether the request has the finalizer.
 pub(super) fn is_held(request: &OpsRequest) -> bool {
@@ -33,4 +42,37 @@ pub(super) async fn hold(context: &Context, request: &OpsRequest) -> kube::Resul
         }
         _ => Ok(false),
     }
+}
+
+/// Pure: whether a request that is being deleted goes although what it has asked for was not taken back.
+pub(super) fn gives_up(request: &OpsRequest, is_refused: bool, now: &Time) -> bool {
+    let patience = match is_refused {
+        true => REFUSED,
+        false => UNANSWERED,
+    };
+    let since = request.metadata.deletion_timestamp.as_ref();
+    let waited = since.and_then(|since| Duration::try_from(now.0.duration_since(since.0)).ok());
+    waited.is_some_and(|waited| waited >= patience)
+}
+
+/// Pure: what a request leaves that is being deleted, as far as that is known, and what to do about it.
+pub(super) fn left(request: &OpsRequest, act: Option<&Act>, why: &str) -> String {
+    let (annotation, kind) = match request.spec.kind {
+        OpsType::RebuildInstance => (REBUILD, "claims"),
+        OpsType::RecoverQuorum => (RECOVER, "InstanceSets"),
+        _ => (DEFRAGMENT, "InstanceSets"),
+    };
+    let known: Vec<&str> = match act {
+        Some(Act::Recover(sets)) => sets.keys().map(String::as_str).collect(),
+        Some(Act::Defragment(sets)) => sets.keys().map(String::as_str).collect(),
+        _ => Vec::new(),
+    };
+    let which = match known.is_empty() {
+        true => format!("{kind} of Cluster {}", request.spec.cluster_name),
+        false => format!("{kind} {}", known.join(", ")),
+    };
+    format!(
+        "it is being deleted, and what it has asked for was not taken back: {why}; it may still be carried out: remove \
+         annotation {annotation} from {which}"
+    )
 }

@@ -54,8 +54,7 @@ pub(super) async fn observe(
         ..Seen::default()
     };
     let phase = request.status.as_ref().and_then(|status| status.phase);
-    let leaving = request.metadata.deletion_timestamp.is_some();
-    let pending = matches!(phase, None | Some(OpsPhase::Pending)) && !leaving;
+    let pending = matches!(phase, None | Some(OpsPhase::Pending));
     if !pending {
         claims(context, request, &namespace, &mut seen).await?;
     }
@@ -73,7 +72,7 @@ pub(super) async fn observe(
         seen.requests = vec![first];
         return Ok(seen);
     }
-    if pending || (phase == Some(OpsPhase::Creating) && !leaving) {
+    if pending || phase == Some(OpsPhase::Creating) {
         seen.requests = all_requests(context, &namespace).await?;
     }
     let first = queue::before(request, &seen.requests, cluster);
@@ -84,10 +83,6 @@ pub(super) async fn observe(
     seen.sets = instance_sets(context, cluster, &namespace)
         .await
         .map_err(failed("an InstanceSet"))?;
-    if leaving {
-        // What still asks for it is known, and nothing else keeps it.
-        return Ok(seen);
-    }
     if may_be_passed(request, &seen.sets) {
         seen.requests = all_requests(context, &namespace).await?;
     }
@@ -100,6 +95,34 @@ pub(super) async fn observe(
     } else {
         seen.services = services(context, request, &namespace).await?;
     }
+    Ok(seen)
+}
+
+/// What still asks for a request that is being deleted: metadata alone, so that a Cluster or an InstanceSet that cannot
+/// be read in full does not keep it.
+pub(super) async fn asked_for(
+    context: &Context,
+    request: &OpsRequest,
+) -> Result<Seen, ObserveError> {
+    let namespace = request.namespace().unwrap_or_default();
+    let mut seen = Seen::default();
+    claims(context, request, &namespace, &mut seen).await?;
+    if !matches!(request.spec.kind, OpsType::RecoverQuorum | OpsType::Custom) {
+        return Ok(seen);
+    }
+    let api: Api<InstanceSet> = Api::namespaced(context.client.clone(), &namespace);
+    let selector = format!("{}={}", labels::INSTANCE, request.spec.cluster_name);
+    let params = ListParams::default().labels(&selector);
+    let listed = api.list_metadata(&params).await;
+    let listed = listed.map_err(|source| ObserveError::Read {
+        what: "the InstanceSets",
+        source,
+    })?;
+    let bare = listed.items.into_iter().map(|set| InstanceSet {
+        metadata: set.metadata,
+        ..InstanceSet::default()
+    });
+    seen.sets = bare.map(|set| (set.name_any(), set)).collect();
     Ok(seen)
 }
 

@@ -18,16 +18,8 @@ pub(super) fn before<'a>(
     cluster: &Cluster,
 ) -> Option<&'a OpsRequest> {
     let may_begin = fits(request, cluster);
-    last_before(request, others, |other| {
-        may_begin && waits_for_a_phase(other) && !fits(other, cluster)
-    })
-}
-
-fn last_before<'a>(
-    request: &OpsRequest,
-    others: impl IntoIterator<Item = &'a OpsRequest>,
-    is_passed: impl Fn(&OpsRequest) -> bool,
-) -> Option<&'a OpsRequest> {
+    let is_passed =
+        |other: &OpsRequest| may_begin && waits_for_a_phase(other) && !fits(other, cluster);
     // One that has begun goes first, whenever it was made.
     let earlier = |other: &&OpsRequest| {
         stands_in_the_way(request, other)
@@ -73,20 +65,22 @@ pub(super) fn forced_past<'a>(
 /// Requests to look at when `touched` has changed: when it has ended or is gone, or lets others go first, those whose
 /// turn it is now, and the one that was made after it.
 pub(super) fn followers(touched: &OpsRequest, all: &[Arc<OpsRequest>]) -> Vec<Arc<OpsRequest>> {
-    let there = all.iter().any(|known| known.uid() == touched.uid());
+    let beside = all.iter().filter(|other| is_beside(touched, other));
+    let beside: Vec<&Arc<OpsRequest>> = beside.collect();
+    let there = beside.iter().any(|known| uid(known) == uid(touched));
     if there && !is_ended(touched) && !waits_for_a_phase(touched) {
         return Vec::new();
     }
-    let waits = |other: &&Arc<OpsRequest>| {
-        is_beside(touched, other) && is_pending(other) && other.uid() != touched.uid()
-    };
-    let mut after = all.iter().filter(waits).collect::<Vec<_>>();
-    after.retain(|other| order(other) > order(touched));
-    let next = after.into_iter().min_by_key(|other| order(other));
+    let turns = all.iter().filter(|other| is_beside(touched, other));
+    let turns = Turns::of(turns.map(|known| &**known));
+    let mut waiting = beside;
+    waiting.retain(|other| is_pending(other) && uid(other) != uid(touched));
+    let after = waiting.iter().filter(|other| order(other) > order(touched));
+    let next = after.min_by_key(|other| order(other)).copied();
     let mut found: Vec<_> = next.into_iter().cloned().collect();
-    for other in all.iter().filter(waits) {
-        let known = found.iter().any(|known| known.uid() == other.uid());
-        if !known && is_next(other, all) {
+    for other in waiting {
+        let known = found.first().is_some_and(|known| uid(known) == uid(other));
+        if !known && turns.is_next(other) {
             found.push(Arc::clone(other));
         }
     }
@@ -102,7 +96,9 @@ impl Patient {
     /// Whether others may have to look again because the request was touched; `all` are those that are there.
     pub(super) fn is_news(&mut self, touched: &OpsRequest, all: &[Arc<OpsRequest>]) -> bool {
         let uid = touched.uid().unwrap_or_default();
-        let there = all.iter().any(|known| known.uid() == touched.uid());
+        let there = all
+            .iter()
+            .any(|known| self::uid(known) == self::uid(touched));
         let goes = !there || touched.metadata.deletion_timestamp.is_some();
         if goes || !waits_for_a_phase(touched) {
             self.0.remove(&uid);
@@ -116,27 +112,71 @@ impl Patient {
     }
 }
 
-/// Whether the request is under way, or may begin: what happens to its Cluster matters to it.
-pub(super) fn is_awake(request: &OpsRequest, all: &[Arc<OpsRequest>]) -> bool {
-    match is_pending(request) {
-        true => is_next(request, all),
+/// Of the requests of one Cluster those that are under way, or may begin: what happens to the Cluster matters to them.
+pub(super) fn awake(all: &[Arc<OpsRequest>]) -> impl Iterator<Item = &Arc<OpsRequest>> {
+    let turns = Turns::of(all.iter().map(|known| &**known));
+    all.iter().filter(move |request| match is_pending(request) {
+        true => turns.is_next(request),
         false => !is_ended(request),
+    })
+}
+
+/// What may stand in the way of requests of one Cluster, of either sort, so that each is held against two others and
+/// not against all: there may be thousands, and each change of the Cluster asks.
+#[derive(Debug, Default)]
+struct Turns<'a>([Ahead<'a>; 2]);
+
+#[derive(Debug, Default)]
+struct Ahead<'a> {
+    /// Two that have begun.
+    begun: Vec<Option<&'a str>>,
+    /// The two that were made first.
+    first: Vec<(Order, Option<&'a str>)>,
+}
+
+impl<'a> Turns<'a> {
+    fn of(all: impl Iterator<Item = &'a OpsRequest>) -> Self {
+        let mut turns = Self::default();
+        for other in all.filter(|other| blocks(other) && !waits_for_a_phase(other)) {
+            let ahead = &mut turns.0[usize::from(by_itself(other))];
+            if has_begun(other) && ahead.begun.len() < 2 {
+                ahead.begun.push(uid(other));
+            }
+            ahead.first.push((order(other), uid(other)));
+            ahead.first.sort();
+            ahead.first.truncate(2);
+        }
+        turns
+    }
+
+    /// Whether none must end before `request` may begin, but for those that wait for another phase of the Cluster.
+    fn is_next(&self, request: &OpsRequest) -> bool {
+        let ahead = &self.0[usize::from(by_itself(request))];
+        let (own, made) = (uid(request), order(request));
+        let begun = ahead.begun.iter().any(|other| *other != own);
+        let mut first = ahead.first.iter();
+        let earlier = first.any(|(other, by)| *by != own && *other < made);
+        is_forced(request) || !(begun || earlier)
     }
 }
 
-fn is_next(request: &OpsRequest, all: &[Arc<OpsRequest>]) -> bool {
-    last_before(request, all.iter().map(|known| &**known), waits_for_a_phase).is_none()
-}
-
 fn stands_in_the_way(request: &OpsRequest, other: &OpsRequest) -> bool {
-    let spec = &request.spec;
-    let forced = spec.force == Some(true) && spec.enqueue_on_force != Some(true);
-    !forced
+    !is_forced(request)
         && is_beside(request, other)
         && by_itself(other) == by_itself(request)
-        && other.uid() != request.uid()
-        && !is_ended(other)
-        && other.metadata.deletion_timestamp.is_none()
+        && uid(other) != uid(request)
+        && blocks(other)
+}
+
+/// Whether it waits for no other.
+fn is_forced(request: &OpsRequest) -> bool {
+    let spec = &request.spec;
+    spec.force == Some(true) && spec.enqueue_on_force != Some(true)
+}
+
+/// Whether others may have to wait for it.
+fn blocks(other: &OpsRequest) -> bool {
+    !is_ended(other) && other.metadata.deletion_timestamp.is_none()
 }
 
 /// Whether both are of one Cluster.
@@ -150,7 +190,14 @@ fn by_itself(request: &OpsRequest) -> bool {
     request.spec.kind == OpsType::Expose
 }
 
-fn order(request: &OpsRequest) -> (Option<i64>, String) {
+/// When a request was made, and its name.
+type Order = (Option<i64>, String);
+
+fn uid(request: &OpsRequest) -> Option<&str> {
+    request.metadata.uid.as_deref()
+}
+
+fn order(request: &OpsRequest) -> Order {
     let made = request.metadata.creation_timestamp.as_ref();
     let name = request.name_any();
     (made.map(|time| time.0.as_second()), name)

@@ -20,15 +20,15 @@ use serde_json::json;
 use super::cluster_edit::{self, Answer, Mode};
 use super::decide::{Act, Decision, decide, leave};
 use super::edit::{self, Change};
-use super::observe::{ObserveError, observe};
+use super::observe::{ObserveError, asked_for, observe};
 use super::observed::Seen;
 use super::{agents, claims, finalizer, queue, wishes};
 use crate::client::message;
 use crate::cluster;
 use crate::component::RehearseError;
 use crate::controller::{
-    ApplyError, Blame, Context, Driver, Late, ROUNDS, STORM, delete, key, ours, readable, release,
-    stuck, touched, write_status,
+    ApplyError, Blame, Context, Driver, Late, ROUNDS, STORM, delete, is_lasting, key, ours,
+    readable, release, stuck, touched, write_status,
 };
 
 /// Retry after another client wrote first.
@@ -39,9 +39,15 @@ const BACKSTOP: Duration = Duration::from_secs(300);
 /// Longest a round may take: a switchover is asked of each member in turn.
 const LIMIT: Duration = Duration::from_secs(120);
 
+/// Where a request says what stops it.
+const PROGRESS: Blame = Blame::Condition(
+    ConditionType::WaitForProgressing,
+    Reason::WaitForProgressing,
+);
+
 /// A step of the reconcile failed.
 #[derive(Debug, thiserror::Error)]
-enum Error {
+pub(super) enum Error {
     #[error(transparent)]
     Observe(#[from] ObserveError),
     #[error(transparent)]
@@ -65,6 +71,15 @@ enum Error {
 }
 
 impl Error {
+    /// Whether to take back what was asked for would fail again.
+    fn is_lasting(&self) -> bool {
+        match self {
+            Error::Observe(error) => error.is_lasting(),
+            Error::Mark(error) | Error::Ask(error) => is_lasting(error),
+            _ => false,
+        }
+    }
+
     fn is_conflict(&self) -> bool {
         match self {
             Error::Apply(error) => error.is_conflict(),
@@ -142,13 +157,10 @@ fn going_on(
     namespace: Option<&str>,
     cluster: &str,
 ) -> Vec<ObjectRef<OpsRequest>> {
-    let requests = store.state();
-    let meant = |request: &&Arc<OpsRequest>| {
-        request.spec.cluster_name == cluster
-            && request.metadata.namespace.as_deref() == namespace
-            && queue::is_awake(request, &requests)
-    };
-    let found = requests.iter().filter(meant);
+    let requests = store.state_filter(|request| {
+        request.spec.cluster_name == cluster && request.metadata.namespace.as_deref() == namespace
+    });
+    let found = queue::awake(&requests);
     found
         .map(|request| ObjectRef::from_obj(&**request))
         .collect()
@@ -173,7 +185,7 @@ async fn reconcile(
 }
 
 /// One round; `known` are the requests of its Cluster as the watch has them.
-async fn reconcile_request(
+pub(super) async fn reconcile_request(
     cached: &OpsRequest,
     context: &Context,
     known: &[Arc<OpsRequest>],
@@ -231,11 +243,7 @@ async fn look(
         && error.is_lasting()
         && !phase.is_some_and(OpsPhase::is_ended)
     {
-        let blame = Blame::Condition(
-            ConditionType::WaitForProgressing,
-            Reason::WaitForProgressing,
-        );
-        stuck(context, request, &error.to_string(), blame).await;
+        stuck(context, request, &error.to_string(), PROGRESS).await;
     }
     seen
 }
@@ -291,20 +299,52 @@ async fn ask(request: &OpsRequest, seen: &Seen, act: Act, context: &Context) -> 
     }
 }
 
-/// A request that is being deleted: what it asks for is taken off first.
+/// A request that is being deleted: what it asks for is taken off first. Where that cannot be done it goes after a
+/// while, and an event says what it leaves.
 async fn depart(request: &OpsRequest, context: &Context, now: &Time) -> Result<Action, Error> {
     if !finalizer::is_held(request) {
         return Ok(Action::await_change());
     }
-    let seen = look(request, context, &[]).await?;
-    if let Some(act) = leave(request, &seen, now) {
-        ask(request, &seen, act, context).await?;
-        return Ok(Action::requeue(CONFLICT));
+    let (act, taken) = take_back(request, context, now).await;
+    match taken {
+        Ok(()) if act.is_some() => return Ok(Action::requeue(CONFLICT)),
+        Ok(()) => {}
+        Err(error) => {
+            let text = finalizer::left(request, act.as_ref(), &error.to_string());
+            if !finalizer::gives_up(request, error.is_lasting(), now) {
+                if error.is_lasting() {
+                    stuck(context, request, &text, PROGRESS).await;
+                }
+                return Err(error);
+            }
+            tracing::warn!(request = key(request), text, "operation is deleted");
+            context
+                .event(request, EventType::Warning, "NotTakenBack", text)
+                .await;
+        }
     }
     release(&context.client, request, labels::OPS_REQUEST_FINALIZER)
         .await
         .map_err(Error::Hold)?;
     Ok(Action::await_change())
+}
+
+/// Takes off what still asks for the operation: what that is, as far as it is known, and whether it was taken off.
+async fn take_back(
+    request: &OpsRequest,
+    context: &Context,
+    now: &Time,
+) -> (Option<Act>, Result<(), Error>) {
+    let seen = match asked_for(context, request).await {
+        Ok(seen) => seen,
+        Err(error) => return (None, Err(error.into())),
+    };
+    let act = leave(request, &seen, now);
+    let taken = match act.clone() {
+        Some(act) => ask(request, &seen, act, context).await,
+        None => Ok(()),
+    };
+    (act, taken)
 }
 
 /// Whether the Cluster can be carried out with the changes in it; why not when it cannot.
@@ -413,109 +453,4 @@ fn api(request: &OpsRequest, context: &Context) -> Api<OpsRequest> {
         context.client.clone(),
         &request.namespace().unwrap_or_default(),
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::fake_api::{Asked, failure, server};
-
-    #[tokio::test]
-    async fn what_may_not_be_read_is_told_in_the_status_until_the_end() {
-        let mut object = json!({ "metadata": { "name": "a", "namespace": "ns", "uid": "a" },
-            "spec": { "clusterName": "db", "type": "Restart", "restart": [{ "componentName": "etcd" }] } });
-        let written = |object: &serde_json::Value| {
-            let request: OpsRequest = serde_json::from_value(object.clone()).expect("a request");
-            let object = object.clone();
-            let (context, asked) = server(move |line| match line.contains("/clusters/db") {
-                true => failure(403, "Forbidden", "it is not permitted"),
-                false => (200, object.clone()),
-            });
-            async move {
-                let result = Box::pin(reconcile_request(&request, &context, &[])).await;
-                assert!(result.is_err());
-                let asked = asked.lock().expect("no panic");
-                let mut written = asked.iter().filter(|(line, _)| line.starts_with("PATCH"));
-                written.next().cloned()
-            }
-        };
-        for phase in [json!(null), json!("Running"), json!("Cancelling")] {
-            object["status"] = json!({ "phase": phase });
-            let (line, body) = written(&object).await.expect("a status");
-            assert!(line.contains("/opsrequests/a/status"), "{line}");
-            let told = &body["status"]["conditions"][0];
-            assert_eq!(told["type"], "WaitForProgressing");
-            let text = told["message"].to_string();
-            assert!(text.contains("it is not permitted"), "{text}");
-        }
-        object["status"] = json!({ "phase": "Succeed" });
-        assert_eq!(written(&object).await, None);
-    }
-
-    /// A rebuild that is in this phase, of a member whose claim has its mark or none; what a round of it writes.
-    async fn rebuild(phase: &str, metadata: serde_json::Value, marked: bool) -> Vec<Asked> {
-        let mut object = json!({ "metadata": { "name": "a", "namespace": "ns", "uid": "a", "resourceVersion": "3" },
-            "spec": { "clusterName": "db", "type": "RebuildInstance", "rebuildFrom": [
-                { "componentName": "etcd", "instances": [{ "name": "db-etcd-0" }] }] },
-            "status": { "phase": phase } });
-        for (field, value) in metadata.as_object().into_iter().flatten() {
-            object["metadata"][field] = value.clone();
-        }
-        let request: OpsRequest = serde_json::from_value(object.clone()).expect("a request");
-        let (context, asked) = server(move |line| {
-            if line.contains("/clusters/db") {
-                return failure(404, "NotFound", "it is gone");
-            }
-            if line.contains("/persistentvolumeclaims") {
-                let mut claim = json!({ "metadata": { "name": "data-db-etcd-0", "namespace": "ns", "uid": "u",
-                    "resourceVersion": "5" } });
-                if marked {
-                    claim["metadata"]["annotations"] = json!({ labels::REBUILD: "a" });
-                }
-                return match line.starts_with("GET") {
-                    true => (200, json!({ "metadata": {}, "items": [claim] })),
-                    false => (200, claim),
-                };
-            }
-            (200, object.clone())
-        });
-        let round = Box::pin(reconcile_request(&request, &context, &[]));
-        round.await.expect("a round");
-        let asked = asked.lock().expect("no panic");
-        let written = asked.iter().filter(|(line, _)| !line.starts_with("GET"));
-        written.cloned().collect()
-    }
-
-    #[tokio::test]
-    async fn one_that_is_deleted_takes_its_marks_along() {
-        let leaving = json!({ "finalizers": [labels::OPS_REQUEST_FINALIZER],
-            "deletionTimestamp": "2026-01-01T00:00:00Z" });
-        let written = rebuild("Running", leaving.clone(), true).await;
-        let [(line, body)] = &written[..] else {
-            panic!("{written:?}")
-        };
-        assert!(line.contains("/persistentvolumeclaims/data-db-etcd-0"));
-        let marks = &body["metadata"]["annotations"];
-        assert_eq!(marks.get(labels::REBUILD), Some(&json!(null)), "{body}");
-        let written = rebuild("Running", leaving, false).await;
-        let [(line, body)] = &written[..] else {
-            panic!("{written:?}")
-        };
-        assert!(line.contains("/opsrequests/a?"), "{line}");
-        assert_eq!(body["metadata"]["finalizers"], json!([]), "{body}");
-    }
-
-    #[tokio::test]
-    async fn one_that_asks_by_marks_is_held_while_it_is_under_way() {
-        let finalizers = |written: &[Asked]| written[0].1["metadata"]["finalizers"].clone();
-        for phase in ["Creating", "Running"] {
-            let written = rebuild(phase, json!({}), false).await;
-            assert_eq!(written.len(), 1, "it is held first: {written:?}");
-            let wanted = json!([labels::OPS_REQUEST_FINALIZER]);
-            assert_eq!(finalizers(&written), wanted);
-        }
-        let held = json!({ "finalizers": [labels::OPS_REQUEST_FINALIZER] });
-        let written = rebuild("Succeed", held, false).await;
-        assert_eq!(finalizers(&written), json!([]));
-    }
 }

@@ -12,6 +12,7 @@ mod proof;
 mod queueing;
 mod recovering;
 mod refused;
+mod rounds;
 mod undo;
 mod volumes;
 

@@ -10,7 +10,8 @@ use serde_json::json;
 
 use crate::controller::Context;
 
-/// Asks these InstanceSets, by name, or takes back what was asked. To ask twice is to ask once.
+/// Asks these InstanceSets, by name, or takes back what was asked. To ask twice is to ask once. One that refuses keeps
+/// no other from being asked.
 pub(super) async fn ask<T: Serialize + Sync>(
     context: &Context,
     request: &OpsRequest,
@@ -19,6 +20,7 @@ pub(super) async fn ask<T: Serialize + Sync>(
 ) -> kube::Result<()> {
     let namespace = request.namespace().unwrap_or_default();
     let sets: Api<InstanceSet> = Api::namespaced(context.client.clone(), &namespace);
+    let mut all = Ok(());
     for (name, wish) in wishes {
         let text = wish.as_ref().map(serde_json::to_string).transpose();
         let text = text.map_err(kube::Error::SerdeError)?;
@@ -29,8 +31,8 @@ pub(super) async fn ask<T: Serialize + Sync>(
         match patched {
             // One that is gone has nothing to be asked for.
             Err(kube::Error::Api(status)) if status.code == 404 => {}
-            other => drop(other?),
+            other => all = all.and(other.map(drop)),
         }
     }
-    Ok(())
+    all
 }

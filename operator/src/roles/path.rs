@@ -2,7 +2,7 @@
 //!
 //! Wiring only: which pod belongs to which group, which stream is due.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use futures::TryStreamExt;
@@ -103,17 +103,17 @@ struct Path {
     groups: HashMap<(String, String), Running>,
     pods: HashMap<PodKey, Member>,
     /// Pods seen since the watch restarted; the others are gone.
-    listed: Option<Vec<PodKey>>,
+    listed: Option<HashSet<PodKey>>,
 }
 
 impl Path {
     fn take(&mut self, event: Event<Pod>) {
         match event {
-            Event::Init => self.listed = Some(Vec::new()),
+            Event::Init => self.listed = Some(HashSet::new()),
             Event::InitApply(pod) => {
                 let key = key(&pod);
                 if let Some(listed) = &mut self.listed {
-                    listed.push(key);
+                    listed.insert(key);
                 }
                 self.seen(&pod);
             }
@@ -122,7 +122,7 @@ impl Path {
                 let gone: Vec<PodKey> = self
                     .pods
                     .keys()
-                    .filter(|key| !listed.contains(key))
+                    .filter(|key| !listed.contains(*key))
                     .cloned()
                     .collect();
                 for key in gone {

@@ -79,6 +79,7 @@ pub(super) fn keeper(report: Option<ArchiveReport>) -> KeeperSeen {
         after: Some(7),
         members: keep.members.clone(),
         stuck: None,
+        waits: None,
         report,
     }
 }
@@ -337,6 +338,30 @@ fn what_keeps_an_archive_is_gone_before_its_data() {
         decided_of(&backup, &with(Vec::new(), None), 60).act,
         Act::Release
     );
+}
+
+#[test]
+fn only_an_archive_whose_owner_says_so_is_deleted_without_a_mark() {
+    let mut backup = begun();
+    backup.metadata.deletion_timestamp = Some(at(50));
+    let Act::Erase(frame) = decided_of(&backup, &with(Vec::new(), None), 60).act else {
+        panic!("nothing is deleted");
+    };
+    let told = |backup: &Backup| {
+        let job = job::erase(&frame, "j", None, backup);
+        let pod = job.spec.and_then(|spec| spec.template.spec).expect("a pod");
+        let arguments = pod.containers[0].args.clone().unwrap_or_default();
+        let has = |name: &str| arguments.iter().any(|argument| argument == name);
+        (has("--archive"), has("--unowned"))
+    };
+    assert_eq!(told(&backup), (true, false));
+    for (said, expected) in [("false", false), ("true", true)] {
+        let said = (job::DELETE_UNOWNED.to_owned(), said.to_owned());
+        backup.metadata.annotations = Some([said].into());
+        assert_eq!(told(&backup), (true, expected));
+    }
+    backup.spec.backup_method = "datafile".into();
+    assert_eq!(told(&backup), (false, false));
 }
 
 #[test]

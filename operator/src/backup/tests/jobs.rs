@@ -288,7 +288,7 @@ fn a_pod_that_does_not_start_is_told_of_after_two_minutes() {
 }
 
 /// An API server in which the Backup of KubeBlocks' example can begin, but for its members.
-fn answers(line: &str) -> (u16, Value) {
+pub(super) fn answers(line: &str) -> (u16, Value) {
     let path = line.split('?').next().unwrap_or_default();
     let set = json!({ "metadata": { "name": "etcd-cluster-etcd", "annotations": { labels::CLUSTER_UID: "cu" } },
         "spec": { "replicas": 3, "selector": {}, "template": { "spec": pod_spec() } } });
@@ -559,6 +559,7 @@ fn one_whose_data_cannot_be_deleted_holds_back_no_other() {
             state: JobState::Failed("denied".into()),
             report: None,
             stuck: None,
+            waits: None,
         }),
         ..seen()
     };

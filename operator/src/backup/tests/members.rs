@@ -30,6 +30,7 @@ fn keeper(own_ca: bool, lag: i64) -> KeeperSeen {
         after: Some(7),
         members: keep.members.clone(),
         stuck: None,
+        waits: None,
         report: Some(report),
     }
 }

@@ -43,6 +43,7 @@ fn ended(job: &Job, state: JobState, report: Option<BackupReport>) -> Option<Pro
             state,
             report,
             stuck: None,
+            waits: None,
         },
     })
 }

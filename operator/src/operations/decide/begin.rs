@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use etcd_operator_api::condition::{ConditionType, Reason};
+use etcd_operator_api::condition::{self, ConditionType, Reason};
 use etcd_operator_api::{Cluster, OpsPhase, OpsType, TerminationPolicy};
 use kube::ResourceExt;
 
@@ -95,10 +95,28 @@ impl<'a> Story<'a> {
             text += "; to rebuild a healthy member, set force: true";
         }
         let deadline = seconds(spec.pre_condition_deadline_seconds);
-        let left = deadline.and_then(|deadline| deadline.checked_sub(self.age()));
-        match left.filter(|left| !left.is_zero()) {
-            Some(left) => self.wait_for(Reason::ClusterPhaseMismatch, text, Some(left)),
-            None => self.refuse(Reason::ClusterPhaseMismatch, text),
+        let waited = self.waited_for_phase();
+        let left = deadline.and_then(|deadline| deadline.checked_sub(waited));
+        let Some(left) = left.filter(|left| !left.is_zero()) else {
+            return self.refuse(Reason::ClusterPhaseMismatch, text);
+        };
+        if waited.is_zero() {
+            // The time of the condition is when it began to wait for this, and not for its turn.
+            let kind = ConditionType::WaitForProgressing.as_str();
+            self.status.conditions.retain(|known| known.type_ != kind);
+        }
+        self.wait_for(Reason::ClusterPhaseMismatch, text, Some(left))
+    }
+
+    /// How long it has waited for a phase of the Cluster. Its turn may have come long after it was made.
+    fn waited_for_phase(&self) -> Duration {
+        let kind = ConditionType::WaitForProgressing;
+        match condition::find(&self.status.conditions, kind) {
+            None => self.age(),
+            Some(known) if known.reason == Reason::ClusterPhaseMismatch.as_str() => {
+                since(&known.last_transition_time, self.now)
+            }
+            Some(_) => Duration::ZERO,
         }
     }
 

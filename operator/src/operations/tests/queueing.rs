@@ -1,6 +1,7 @@
 //! The queue is driven by ends: a request that waits is looked at when it is its turn, and asks for nothing before.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use etcd_operator_api::condition::ConditionType;
 use etcd_operator_api::{OpsPhase, OpsRequest};
@@ -9,7 +10,8 @@ use serde_json::json;
 
 use super::super::decide::{Act, Decision, decide};
 use super::super::observe::observe;
-use super::super::queue::{Patient, followers, is_awake};
+use super::super::observed::Seen;
+use super::super::queue::{Patient, awake, before, followers, is_beside};
 use super::{EXPOSE, SCALE_OUT, at, begun, cluster, message, phase, request, seen, set};
 use crate::fake_api::server;
 
@@ -24,6 +26,13 @@ fn queue(names: &[(&str, i64)]) -> Vec<Arc<OpsRequest>> {
 
 fn names(found: &[Arc<OpsRequest>]) -> Vec<String> {
     found.iter().map(|request| request.name_any()).collect()
+}
+
+/// Whether what happens to its Cluster matters to the request.
+fn is_awake(request: &OpsRequest, all: &[Arc<OpsRequest>]) -> bool {
+    let beside = all.iter().filter(|other| is_beside(request, other));
+    let beside: Vec<_> = beside.cloned().collect();
+    awake(&beside).any(|known| known.uid() == request.uid())
 }
 
 #[test]
@@ -175,4 +184,82 @@ fn one_that_waits_for_a_phase_lets_those_go_first_that_may_begin_now() {
     seen.requests[1] = start;
     let turn = decide(&patient, &seen, &at(99));
     assert_eq!(phase(&turn), Some(OpsPhase::Creating));
+}
+
+#[test]
+fn a_phase_is_waited_for_from_its_turn_on() {
+    let mut stopped = cluster(3, "Stopped", 4);
+    stopped.spec.component_specs[0].stop = Some(true);
+    let mut seen = seen(stopped, set(3, 3, 0));
+    let spec = SCALE_OUT.replace("{type", "{preConditionDeadlineSeconds: 60, type");
+    let mut waits = request("b", 5, &spec);
+    let mut told = |seen: &Seen, second: i64| {
+        let decision = decide(&waits, seen, &at(second));
+        waits.status = Some(decision.status.clone());
+        (phase(&decision), decision.again)
+    };
+    let pending = Some(OpsPhase::Pending);
+    let (first, ..) = begun(SCALE_OUT);
+    seen.requests = vec![first];
+    assert_eq!(told(&seen, 6).0, pending);
+    assert_eq!(told(&seen, 1000), (pending, None), "it waits in the queue");
+    seen.requests.clear();
+    let left = |seconds| Some(Duration::from_secs(seconds));
+    assert_eq!(told(&seen, 2000), (pending, left(60)));
+    assert_eq!(told(&seen, 2059), (pending, left(1)));
+    assert_eq!(told(&seen, 2060).0, Some(OpsPhase::Failed));
+}
+
+#[test]
+fn whose_turn_it_is_follows_from_the_queue_itself() {
+    let mut all = queue(&[("c", 5), ("b", 5), ("a", 6), ("e", 7)]);
+    let mut change = |at: usize, change: &dyn Fn(&mut OpsRequest)| {
+        change(Arc::make_mut(&mut all[at]));
+        // A Cluster in which all may begin: none is passed.
+        let running = cluster(3, "Running", 4);
+        let first = |own: &&Arc<OpsRequest>| {
+            let others = all.iter().map(|known| &**known);
+            before(own, others, &running).is_none()
+        };
+        let wanted: Vec<_> = all.iter().filter(first).cloned().collect();
+        let found: Vec<_> = awake(&all).cloned().collect();
+        assert_eq!(names(&found), names(&wanted));
+        names(&found)
+    };
+    assert_eq!(change(0, &|_| {}), ["b"]);
+    let expose = request("e", 7, EXPOSE).spec;
+    assert_eq!(change(3, &|last| last.spec = expose.clone()), ["b", "e"]);
+    assert_eq!(
+        change(2, &|one| one.spec.force = Some(true)),
+        ["b", "a", "e"]
+    );
+    let begins = |one: &mut OpsRequest| {
+        let status = one.status.get_or_insert_default();
+        status.phase = Some(OpsPhase::Creating);
+        status.start_timestamp = Some(at(9));
+    };
+    assert_eq!(change(2, &begins), ["a", "e"]);
+    assert_eq!(
+        change(2, &|one| one.metadata.deletion_timestamp = Some(at(9))),
+        ["b", "a", "e"]
+    );
+}
+
+#[test]
+fn ten_thousand_that_wait_are_not_held_against_each_other() {
+    let gone = request("a", 0, SCALE_OUT);
+    let made = |second: i64| {
+        let mut request = gone.clone();
+        request.metadata.uid = Some(second.to_string());
+        request.metadata.creation_timestamp = Some(at(second));
+        Arc::new(request)
+    };
+    let all: Vec<_> = (0..10_000).map(made).collect();
+    let awake: Vec<_> = awake(&all).cloned().collect();
+    assert_eq!(awake.len(), 1);
+    assert!(Arc::ptr_eq(&awake[0], &all[0]));
+    // The one that was made after it, and the one whose turn it is.
+    let next = followers(&gone, &all);
+    assert!(Arc::ptr_eq(&next[0], &all[1]) && Arc::ptr_eq(&next[1], &all[0]));
+    assert_eq!(next.len(), 2);
 }

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::history::{Leaders, hold, play, states, told_late};
+use super::history::{LEADER, Leaders, hold, play, states, told_late};
 use crate::check::Case;
 use crate::check::gaps::{Window, milliseconds};
 use crate::check::verdict::Findings;
@@ -14,6 +14,9 @@ use crate::record::{EndpointsRecord, Nanos, PodRecord};
 
 /// What writes endpoints, as a fault names it. Without it they do not follow labels.
 const WRITER: &str = "kube-controller-manager";
+
+/// What shows writes, as a fault names it. While it is stopped the objects are not seen as they change.
+const SHOWS: &str = "kube-apiserver";
 
 /// Judges the endpoints of the leader service.
 pub(super) fn check(case: &Case<'_>, ordered: &[&PodRecord], findings: &mut Findings) {
@@ -64,6 +67,33 @@ fn held(ordered: &[&PodRecord], (name, version): (&str, u64)) -> Held {
     held
 }
 
+/// Whether the label may have been there at that version and was not seen: the API server was stopped between the pod's
+/// records before and after it, and the later one, of a list, has the label.
+fn unseen(case: &Case<'_>, ordered: &[&PodRecord], (name, version): (&str, u64)) -> bool {
+    let at = ordered.partition_point(|record| record.resource_version <= version);
+    let (before, after) = ordered.split_at(at);
+    let own = |record: &&&PodRecord| record.pod == name;
+    let Some(next) = after.iter().find(own) else {
+        return false;
+    };
+    let since = before.iter().rfind(own).map_or(Nanos::MIN, |last| last.t);
+    let settle = settle(case);
+    let mut faults = case.index.faults.iter();
+    let stopped = faults.any(|fault| {
+        let healed = fault
+            .healed
+            .map_or(Nanos::MAX, |t| t.saturating_add(settle));
+        fault.target.contains(SHOWS) && fault.from <= next.t && since <= healed
+    });
+    stopped && !next.deleted && next.role.as_deref() == Some(LEADER)
+}
+
+/// How long what was stopped may take once it is started again.
+fn settle(case: &Case<'_>) -> Nanos {
+    let settle = Nanos::try_from(case.expectations.settle_ms).unwrap_or(Nanos::MAX);
+    settle.saturating_mul(1_000_000)
+}
+
 /// The pod to which the service sends clients has the label at that version, or lost it a moment before.
 fn serves(
     case: &Case<'_>,
@@ -77,6 +107,10 @@ fn serves(
     };
     match held(ordered, (pod, slice.resource_version)) {
         Held::Now => {}
+        _ if unseen(case, ordered, (pod, slice.resource_version)) => {
+            let why = "the API server was stopped, and the writes of that time were not seen";
+            findings.not_judged(told("is labelled leader in its next record"), why);
+        }
         Held::Never => {
             findings.violation(told("was never labelled leader before"), Vec::new());
         }
@@ -176,8 +210,7 @@ fn differ(wanted: Option<&Wanted<'_>>, served: Option<&&EndpointsRecord>) -> boo
 
 /// The part of a time in which endpoints could be written: from when on their writer was there again.
 fn able(case: &Case<'_>, window: Window) -> Option<Window> {
-    let settle = Nanos::try_from(case.expectations.settle_ms).unwrap_or(Nanos::MAX);
-    let settle = settle.saturating_mul(1_000_000);
+    let settle = settle(case);
     let faults = case.index.faults.iter();
     let stopped = faults.filter(|fault| fault.target.contains(WRITER) && fault.from <= window.to);
     let back = stopped.map(|fault| {

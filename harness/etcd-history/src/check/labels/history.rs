@@ -8,7 +8,7 @@ use crate::check::verdict::Findings;
 use crate::record::{Nanos, PodRecord};
 
 /// The role that the leader service selects.
-const LEADER: &str = "leader";
+pub(super) const LEADER: &str = "leader";
 
 /// Pods with the label, by name and UID, and whether each is ready.
 pub(super) type Leaders<'a> = BTreeMap<(&'a str, &'a str), bool>;

@@ -224,6 +224,27 @@ fn endpoints_name_no_pod_that_lost_its_label_long_before() {
 }
 
 #[test]
+fn a_label_that_was_written_while_the_api_server_was_stopped_accuses_no_service() {
+    // Pods are listed again after that, and etcd-1 was written once more since it was labelled.
+    let story = |part: &str| {
+        let story = failover()
+            .fault_named(("control_plane", part), 110, 400)
+            .endpoints(500, 6, &["etcd-1"])
+            .pod(520, "etcd-0", 4, "follower")
+            .pod(520, "etcd-1", 7, "leader");
+        let expected = Expectations {
+            label_lag_ms: None,
+            ..healthy()
+        };
+        story.verdict("labels", &expected)
+    };
+    let words = "which was never labelled leader before";
+    violates(&story("kube-scheduler"), words);
+    let verdict = format!("{:?}", story("kube-apiserver"));
+    assert!(!verdict.contains(words), "{verdict}");
+}
+
+#[test]
 fn in_the_end_label_and_endpoints_are_on_the_leader() {
     let story = |role: &str, serving: &[&str]| {
         failover()

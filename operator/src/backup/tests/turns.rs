@@ -1,0 +1,31 @@
+//! How long a Backup waits, once it is its turn.
+
+use super::*;
+
+#[test]
+fn members_that_are_not_fit_are_waited_for_from_its_turn_on() {
+    let mut first = held();
+    first.metadata.labels = Some([(labels::INSTANCE.to_owned(), "etcd-cluster".to_owned())].into());
+    first.status.get_or_insert_default().job = Some("j".into());
+    let mut next = held();
+    next.metadata.name = Some("next".into());
+    next.metadata.uid = Some("next".into());
+    let mut told = |others: Vec<Backup>, now: i64| {
+        let unfit = Seen {
+            members: Vec::new(),
+            ..holding(others)
+        };
+        next.status = Some(decided(&next, &unfit, now).status);
+        next.status.as_ref().and_then(|status| status.phase)
+    };
+    let (new, failed) = (Some(BackupPhase::New), Some(BackupPhase::Failed));
+    // Another backup is first for more than an hour.
+    assert_eq!(told(vec![first.clone()], 5), new);
+    assert_eq!(told(vec![first.clone()], 4000), new);
+    // Its turn has come, goes once more, and comes back.
+    assert_eq!(told(Vec::new(), 4005), new);
+    assert_eq!(told(vec![first], 7000), new);
+    assert_eq!(told(Vec::new(), 7600), new);
+    assert_eq!(told(Vec::new(), 11_200), new);
+    assert_eq!(told(Vec::new(), 11_201), failed);
+}
