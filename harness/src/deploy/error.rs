@@ -46,6 +46,14 @@ pub enum DeployError {
     },
 }
 
+/// How an API server begins to say that one of the operator's admission policies refused.
+const DENIED: &str = "ValidatingAdmissionPolicy 'etcd-operator-";
+
+/// True where an answer of an API server is a refusal by one of the operator's admission policies.
+pub(crate) fn is_denied(answer: &str) -> bool {
+    answer.contains(DENIED)
+}
+
 impl DeployError {
     pub(crate) fn call(
         action: &'static str,
