@@ -145,8 +145,8 @@ fn unseen(what: &str, seen: impl fmt::Display) -> DeployError {
     }
 }
 
-/// How long a policy's effect is waited for. Where the harness's own enforces, it comes, if late on a busy machine; that
-/// nothing enforces shows by nothing but the time in which no effect came.
+/// How long a policy's effect is waited for. Where the harness's own enforces it comes, if late on a busy machine. That
+/// nothing enforces shows only by the time in which no effect came.
 fn effect(ours: bool) -> Duration {
     match ours {
         true => timeouts::patient(timeouts::POLICY),
