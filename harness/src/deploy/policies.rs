@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, Repository};
-use crate::deploy::{DeployError, TempNamespace, apply, is_denied, operator, parse};
+use crate::deploy::{DeployError, TempNamespace, apply, operator, parse, refused};
 use crate::timeouts;
 use crate::wait::{Poll, wait_until};
 
@@ -237,19 +237,12 @@ pub(crate) async fn make(
     let objects = [object];
     let what = "an object accepted";
     let made = wait_until(what, timeouts::API_CALL, async || {
-        accepted(apply(kube, namespace, &objects).await)
+        match apply(kube, namespace, &objects).await {
+            Ok(_) => Poll::Ready(()),
+            Err(error) => refused(&error),
+        }
     });
     made.await.map_err(|error| unseen(what, error))
-}
-
-/// Whether an object was accepted. What a policy of the operator refuses is not tried again: that would hide one that
-/// refuses now and then.
-fn accepted<T>(applied: Result<T, DeployError>) -> Poll<(), String> {
-    match applied.map_err(|error| error.to_string()) {
-        Ok(_) => Poll::Ready(()),
-        Err(told) if is_denied(&told) => Poll::Failed(told),
-        Err(told) => Poll::NotYet(told),
-    }
 }
 
 /// A pod of the recording client's image that runs one of its plain commands.
@@ -408,19 +401,6 @@ mod tests {
     fn an_effect_that_is_known_to_come_is_waited_for_on_a_busy_machine_too() {
         assert_eq!(effect(false), timeouts::POLICY);
         assert!(effect(true) >= 4 * timeouts::POLICY);
-    }
-
-    #[test]
-    fn what_a_policy_of_the_operator_refuses_is_not_tried_until_it_lets_it_through() {
-        let told = |answer: &str| {
-            let failed = DeployError::call("apply", "Pod a", answer);
-            accepted::<()>(Err(failed))
-        };
-        let denied =
-            "ValidatingAdmissionPolicy 'etcd-operator-held' with binding 'b' denied request";
-        assert!(matches!(told(denied), Poll::Failed(_)));
-        assert!(matches!(told("no service account"), Poll::NotYet(_)));
-        assert_eq!(accepted(Ok(())), Poll::Ready(()));
     }
 
     #[test]
