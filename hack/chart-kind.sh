@@ -21,7 +21,20 @@ again() {
     done
 }
 
+# must WHAT COMMAND...: repeats it like `again`, and says what could not be done. What it prints is talk.
+must() {
+    local what=$1
+    shift
+    again "$@" >&2 || die "failed to $what, tried for a minute or longer; the last answer is above"
+}
+
 look() { members >"$WORK/now" 2>"$WORK/look"; }
+
+# remember: the members as they are now, which nothing may restart from here on.
+remember() {
+    again look || die "failed to list the members: $(tail -1 "$WORK/look")"
+    cp "$WORK/now" "$WORK/members"
+}
 
 # untouched WHAT: no member was recreated or restarted by WHAT.
 untouched() {
@@ -63,8 +76,10 @@ create pods
 patch services
 patch serviceaccounts
 delete persistentvolumeclaims"
-    before=$(kube -n "$TRIED" get pod three-etcd-2 -o jsonpath='{.metadata.uid}')
-    kube -n "$TRIED" delete pod three-etcd-2 --wait=false >&2
+    third() { kube -n "$TRIED" get pod three-etcd-2 -o jsonpath='{.metadata.uid}' >"$WORK/third"; }
+    must "read pod three-etcd-2" third
+    before=$(cat "$WORK/third")
+    must "delete pod three-etcd-2" kube -n "$TRIED" delete pod three-etcd-2 --wait=false --ignore-not-found
     replaced() {
         local now
         now=$(kube -n "$TRIED" get pod three-etcd-2 -o jsonpath='{.metadata.uid} {.status.conditions[?(@.type=="Ready")].status}' 2>/dev/null)
@@ -73,31 +88,42 @@ delete persistentvolumeclaims"
     for _ in $(seq 120); do replaced && break; sleep 1; done
     replaced || die "namespaces: the operator has not replaced a deleted pod within 120 s"
     say "  helm upgrade with one namespace: no rights elsewhere, a deleted pod was replaced"
-    members >"$WORK/members"
+    remember
 }
 
 # As `kubectl apply` had installed it: the next `make up` finds what it knows.
 restore() {
-    kube apply --server-side --force-conflicts -k deploy >"$WORK/applied" 2>&1 ||
-        die "kubectl apply -k deploy failed: $(tail -1 "$WORK/applied")"
-    kube -n kb-system rollout status deployment/etcd-operator --timeout=120s >&2
+    apply_deploy() { kube apply --server-side --force-conflicts -k deploy >"$WORK/applied" 2>&1; }
+    again apply_deploy || die "kubectl apply -k deploy failed: $(tail -1 "$WORK/applied")"
+    must "see the operator available" kube -n kb-system rollout status deployment/etcd-operator --timeout=120s
 }
+
+# A namespace whose creation had no answer may be there.
+make_namespace() { kube get namespace "$TRIED" >/dev/null 2>&1 || kube create namespace "$TRIED"; }
+
+# The Cluster that must not notice.
+set_up() {
+    must "delete namespace $TRIED" kube delete namespace "$TRIED" --ignore-not-found
+    must "create namespace $TRIED" make_namespace
+    must "apply a Cluster" kube -n "$TRIED" apply -f deploy/samples/three-members.yaml
+    must "see the Cluster Running" \
+        kube -n "$TRIED" wait --for=jsonpath='{.status.phase}'=Running cluster/three --timeout=180s
+    remember
+}
+
+find_operator() { kube -n kb-system get deployment etcd-operator --ignore-not-found -o name >"$WORK/operator" 2>&1; }
 
 try_on_kind() {
     KUBECTL=$(command -v kubectl || echo "$STATE_DIR/bin/kubectl")
-    kube -n kb-system get deployment etcd-operator >/dev/null 2>&1 ||
-        die "no operator in context $CONTEXT: run make up first" 3
+    again find_operator || die "no API server answers in context $CONTEXT: $(tail -1 "$WORK/operator"): run make up first" 3
+    [ -s "$WORK/operator" ] || die "no operator in context $CONTEXT: run make up first" 3
     HELM=$(tool helm "$HELM_VERSION" helm.sh/helm/v3/cmd/helm)
     # `make chart` may come before there is a kubectl, and leaves it out then.
     check_kustomize
     local -a release=(etcd-operator "$CHART" --kube-context "$CONTEXT" --namespace kb-system --wait --timeout 3m)
 
-    kube delete namespace "$TRIED" --ignore-not-found >&2
     trap 'kube delete namespace "$TRIED" --ignore-not-found --wait=false >&2; end_lanes; rm -rf "$WORK"' EXIT
-    kube create namespace "$TRIED" >&2
-    kube -n "$TRIED" apply -f deploy/samples/three-members.yaml >&2
-    kube -n "$TRIED" wait --for=jsonpath='{.status.phase}'=Running cluster/three --timeout=180s >&2
-    members >"$WORK/members"
+    set_up
 
     # Not `install`: a run that was cut off may have left a release.
     quiet_helm upgrade --install "${release[@]}" --take-ownership >/dev/null
@@ -114,6 +140,6 @@ try_on_kind() {
     answers uninstall
     restore
     untouched "helm uninstall, kubectl apply -k deploy"
-    kube -n "$TRIED" delete cluster three --timeout=120s >&2
+    must "delete the Cluster" kube -n "$TRIED" delete cluster three --ignore-not-found --timeout=120s
     say "  the chart installs, upgrades and goes: the members served throughout"
 }

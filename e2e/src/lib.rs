@@ -4,3 +4,4 @@ pub mod part;
 pub mod relay;
 pub mod required;
 pub mod spent;
+pub mod unjudged;

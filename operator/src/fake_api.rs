@@ -1,6 +1,7 @@
 //! An API server for tests: answers by a closure and notes what it was asked.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use http::header::{DATE, HeaderValue};
 use http::{Request, Response, StatusCode};
@@ -15,6 +16,8 @@ use crate::metrics::Metrics;
 
 /// The code of an answer that does not come.
 pub(crate) const NEVER: u16 = 0;
+/// Time for a handshake with an agent of a test.
+const PATIENT: Duration = Duration::from_secs(30);
 
 /// One request: `GET /path?query`, and its body.
 pub(crate) type Asked = (String, Value);
@@ -50,14 +53,16 @@ pub(crate) fn server(
         cluster_domain: "cluster.local".to_owned(),
         namespace: "kb-system".to_owned(),
         service_account: "etcd-operator".to_owned(),
-        token_age: std::time::Duration::ZERO,
+        token_age: Duration::ZERO,
         namespaces: vec![],
         identity: "operator-0".to_owned(),
         collector: None,
         backup_image: "etcd-backup:1".to_owned(),
     };
     let client = Client::new(tower::service_fn(serve), "ns");
-    (Context::new(client, config, Metrics::default()), asked)
+    let mut context = Context::new(client, config, Metrics::default());
+    context.agents = context.agents.with_handshake(PATIENT);
+    (context, asked)
 }
 
 /// The body of a failure.

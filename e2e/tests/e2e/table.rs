@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use e2e::spent::{self, Spent};
+use e2e::unjudged;
 use harness::report::Severity;
 use harness::scenario::{Gaps, Plan, Time, Took, TrialResult, seen_table};
 
@@ -16,6 +17,7 @@ pub(crate) struct Table {
 /// The cells of a line, and what it says of time.
 #[derive(Debug)]
 struct Row {
+    trial: String,
     cells: [String; COLUMNS],
     time: Option<Time>,
     spent: Spent,
@@ -63,6 +65,7 @@ impl Table {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(Row {
+                trial: plan.trial(),
                 cells,
                 time,
                 spent: ended
@@ -96,19 +99,19 @@ impl Table {
         if let Some(seen) = seen_table(seen) {
             println!("\n{seen}");
         }
-        // Of a trial that was made again the last run counts.
-        let trials: BTreeMap<_, _> = rows
-            .iter()
-            .map(|row| ((&row.cells[0], &row.cells[1]), row.time))
-            .collect();
-        let count = |time| trials.values().filter(|of| **of == Some(time)).count();
-        let (judged, not_judged) = (count(Time::Judged), count(Time::NotJudged));
         println!("\n{}", spent::told(rows.iter().map(|row| &row.spent)));
-        println!(
-            "time judged in {judged} of {} trials ({} more claim nothing about time)\n",
-            judged + not_judged,
-            trials.len() - judged - not_judged
-        );
+        // Of a trial that was made again the last run counts.
+        let trials: BTreeMap<&str, Option<Time>> = rows
+            .iter()
+            .map(|row| (row.trial.as_str(), row.time))
+            .collect();
+        let judged = |time: Option<Time>| match time {
+            Some(Time::Judged) => Some(true),
+            Some(Time::NotJudged) => Some(false),
+            Some(Time::NoClaim) | None => None,
+        };
+        let trials = trials.into_iter().map(|(name, time)| (name, judged(time)));
+        println!("{}\n", unjudged::told(trials));
     }
 }
 

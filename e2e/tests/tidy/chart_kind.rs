@@ -78,3 +78,25 @@ fn members_that_cannot_be_listed_are_not_taken_for_recreated_ones() {
     let (same, said) = chart(here.path(), &busy("a 2 0", 0), "untouched upgrade");
     assert!(!same && said.contains("recreated or restarted"), "{said}");
 }
+
+#[test]
+fn a_call_that_is_refused_for_a_moment_is_made_again() {
+    // Every other call is refused, the first one too.
+    let moody =
+        "[ $((asked % 2)) = 0 ] || { echo 'too many requests' >&2; return 1; }; echo 'a 1 0'";
+    let here = TempDir::new().expect("a temporary folder");
+    let (done, said) = chart(here.path(), moody, "set_up; restore; cat $WORK/members");
+    assert!(done && said.contains("a 1 0"), "{said}");
+    for (script, what) in [
+        ("set_up", "failed to delete namespace"),
+        (
+            "restore",
+            "kubectl apply -k deploy failed: too many requests",
+        ),
+    ] {
+        let here = TempDir::new().expect("a temporary folder");
+        let refused = "echo 'too many requests' >&2; return 1";
+        let (done, said) = chart(here.path(), refused, script);
+        assert!(!done && said.contains(what), "{said}");
+    }
+}

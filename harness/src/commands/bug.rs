@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
@@ -12,6 +14,7 @@ use crate::bare::{BareLab, Series, Sighting, hunt, recorded};
 use crate::report::Severity;
 use crate::scenario::attempts;
 use crate::scenario::{Interrupt, Live};
+use crate::wait::pause;
 
 /// Arguments of `harness bug`.
 #[derive(Debug, clap::Args)]
@@ -42,6 +45,16 @@ pub struct Args {
     /// Seed of the first run; the others count on from it.
     #[arg(long, default_value_t = 1, requires = "bug")]
     seed: u64,
+    /// Longest time in seconds for all runs together, but for what ends and judges the last one. Where it does not
+    /// suffice the outcome is inconclusive, and what was not run is named.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        value_parser = clap::value_parser!(u64).range(1..),
+        conflicts_with = "record",
+        requires = "bug"
+    )]
+    within: Option<u64>,
     /// Writes the bug's row of the table in this document again.
     #[arg(long, value_name = "FILE", requires = "bug")]
     record: Option<PathBuf>,
@@ -80,20 +93,81 @@ pub(super) async fn run(args: Args) -> CommandResult {
         ..lab
     };
     if let Some(version) = &args.version {
-        return look_in(&lab, &bug, version, &args).await;
+        let over = Over::after(args.within, &lab.interrupt);
+        return look_in(&lab, &bug, version, (&args, &over)).await;
     }
     // Before the first run, not after the last of the version that has it.
     lab.find_images(&bug.images(args.clean > 0)).await?;
-    compare(&lab, &bug, &args).await
+    let over = Over::after(args.within, &lab.interrupt);
+    compare(&lab, &bug, (&args, &over)).await
+}
+
+/// Whether the time for all runs is over.
+#[derive(Clone, Debug, Default)]
+struct Over(Arc<AtomicBool>);
+
+impl Over {
+    /// It is after so many seconds, and the run that is under way is ended then.
+    fn after(seconds: Option<u64>, interrupt: &Interrupt) -> Self {
+        let over = Self::default();
+        if let Some(seconds) = seconds {
+            let (over, interrupt) = (over.clone(), interrupt.clone());
+            tokio::spawn(async move {
+                pause(Duration::from_secs(seconds)).await;
+                // Who was asked before has its reason.
+                if !interrupt.is_asked() {
+                    over.0.store(true, Ordering::SeqCst);
+                    interrupt.ask();
+                }
+            });
+        }
+        over
+    }
+
+    /// How a command ends whose run was ended early; `left` was not run to its end. What was violated by then is.
+    fn exit(&self, bug: &Bug, left: &[(&str, u64)], so_far: Exit) -> Exit {
+        if !self.0.load(Ordering::SeqCst) {
+            return Exit::Interrupted;
+        }
+        println!("{}: {}", bugs::title(bug.name), unrun(left));
+        match so_far {
+            Exit::Violation => Exit::Violation,
+            _ => Exit::Inconclusive,
+        }
+    }
+}
+
+/// The runs that the time did not suffice for, in words: versions and seeds.
+fn unrun(left: &[(&str, u64)]) -> String {
+    let left: Vec<String> = left
+        .iter()
+        .map(|(version, seed)| format!("{version} with seed {seed}"))
+        .collect();
+    format!(
+        "inconclusive: the time for all runs (--within) is over; not run to the end: {}",
+        left.join(", ")
+    )
+}
+
+/// So many runs of a version: it and the seed of each.
+fn runs_of(version: &str, first: u64, count: u32) -> Vec<(&str, u64)> {
+    let seeds = (0..count).map(|number| first.wrapping_add(u64::from(number)));
+    seeds.map(|seed| (version, seed)).collect()
 }
 
 /// One version alone: is it there?
-async fn look_in(lab: &BareLab, bug: &Bug, version: &str, args: &Args) -> CommandResult {
+async fn look_in(
+    lab: &BareLab,
+    bug: &Bug,
+    version: &str,
+    (args, over): (&Args, &Over),
+) -> CommandResult {
+    let planned = runs_of(version, args.seed, args.seeds);
     let mut runs = Vec::new();
-    for number in 0..args.seeds {
-        let seen = one(lab, bug, (version, args.seed, number)).await?;
+    for (done, run) in planned.iter().enumerate() {
+        let seen = one(lab, bug, *run).await?;
         if seen.interrupted {
-            return Ok(Exit::Interrupted);
+            return Ok(over.exit(bug, &planned[done..], found(&runs).1));
         }
         runs.push(worth(&seen));
     }
@@ -125,20 +199,20 @@ fn found(runs: &[(bool, Severity)]) -> (String, Exit) {
 }
 
 /// Both versions: it must be found in one and not in the other.
-async fn compare(lab: &BareLab, bug: &Bug, args: &Args) -> CommandResult {
+async fn compare(lab: &BareLab, bug: &Bug, (args, over): (&Args, &Over)) -> CommandResult {
     let mut series = Series::default();
-    for number in 0..args.seeds {
-        let seen = one(lab, bug, (bug.affected, args.seed, number)).await?;
+    let mut planned = runs_of(bug.affected, args.seed, args.seeds);
+    let affected = planned.len();
+    planned.extend(runs_of(bug.fixed, args.seed, args.clean));
+    for (done, run) in planned.iter().enumerate() {
+        let seen = one(lab, bug, *run).await?;
         if seen.interrupted {
-            return Ok(Exit::Interrupted);
+            return Ok(over.exit(bug, &planned[done..], exit(None, &series)));
         }
-        series.runs += 1;
-        series.shown.extend(seen.shown_after);
-    }
-    for number in 0..args.clean {
-        let seen = one(lab, bug, (bug.fixed, args.seed, number)).await?;
-        if seen.interrupted {
-            return Ok(Exit::Interrupted);
+        if done < affected {
+            series.runs += 1;
+            series.shown.extend(seen.shown_after);
+            continue;
         }
         series.clean.push(seen.lasted);
         if !matches!(seen.severity, Severity::Pass | Severity::NotJudged) {
@@ -187,12 +261,7 @@ fn decides(runs: &[(bool, Severity)]) -> bool {
 }
 
 /// Runs with one seed until one decides; what that one saw.
-async fn one(
-    lab: &BareLab,
-    bug: &Bug,
-    (version, first, number): (&str, u64, u32),
-) -> anyhow::Result<Sighting> {
-    let seed = first.wrapping_add(u64::from(number));
+async fn one(lab: &BareLab, bug: &Bug, (version, seed): (&str, u64)) -> anyhow::Result<Sighting> {
     let mut runs = Vec::new();
     loop {
         let seen = Box::pin(hunt(lab, bug, version, seed)).await?;
@@ -294,6 +363,29 @@ mod tests {
         let budget = Some(Duration::from_secs(8));
         assert_eq!(exit(budget, &late), Exit::Inconclusive);
         assert_eq!(exit(budget, &series(&[1, 8, 1], &[])), Exit::Pass);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_there_was_no_time_for_is_named_and_proves_nothing() {
+        let bug = bugs::find("18667").expect("a plan");
+        let left = runs_of(bug.affected, 7, 2);
+        let interrupt = Interrupt::never();
+        let over = Over::after(Some(5), &interrupt);
+        let ended = |so_far| over.exit(&bug, &left, so_far);
+        assert_eq!(ended(Exit::Pass), Exit::Interrupted, "by a signal");
+        let work = interrupt.or(pause(Duration::from_secs(600))).await;
+        assert!(work.is_err(), "the run that is under way ends");
+        assert_eq!(ended(Exit::Pass), Exit::Inconclusive);
+        assert_eq!(ended(Exit::Violation), Exit::Violation);
+        let told = unrun(&left);
+        assert!(told.ends_with(": v3.6.16 with seed 7, v3.6.16 with seed 8"));
+        // Without a limit there is none, and a signal that came before is what ended it.
+        let asked = Interrupt::never();
+        asked.ask();
+        for over in [Over::after(None, &interrupt), Over::after(Some(1), &asked)] {
+            pause(Duration::from_secs(2)).await;
+            assert_eq!(over.exit(&bug, &left, Exit::Pass), Exit::Interrupted);
+        }
     }
 
     #[test]

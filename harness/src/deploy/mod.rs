@@ -17,7 +17,7 @@ pub(crate) mod policies;
 
 pub(crate) use apply::{apply, parse};
 pub(crate) use collect::{collect_cluster, collect_namespace};
-pub(crate) use error::DeployError;
+pub(crate) use error::{DeployError, is_denied, refused};
 pub(crate) use etcd::{EtcdCluster, cluster_resource};
 pub use guard::Guard;
 pub(crate) use guard::Keys;

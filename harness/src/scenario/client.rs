@@ -10,15 +10,15 @@ use kube::api::{LogParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
-use crate::deploy::Keys;
+use crate::deploy::{Keys, refused};
 use crate::observe::{self, Reading};
-use crate::scenario::description::Load;
 use crate::scenario::inside::{Inside, POD};
+use crate::scenario::load::Load;
 use crate::scenario::outside::{Outside, Routes};
 use crate::scenario::subject::Subject;
 use crate::scenario::{Live, RunError};
 use crate::timeouts;
-use crate::wait::{Poll, wait_until};
+use crate::wait::{Poll, WaitError, wait_until};
 
 /// Volumes with what opens the cluster: certificate, and users.
 pub(super) const TLS: &str = "tls";
@@ -69,11 +69,14 @@ impl RecordingClient {
             async || match inside.pods.create(&PostParams::default(), &object).await {
                 Ok(_) => Poll::Ready(()),
                 Err(kube::Error::Api(status)) if status.code == 409 => Poll::Ready(()),
-                Err(error) => Poll::NotYet::<(), String>(error.to_string()),
+                Err(error) => refused(&error),
             },
         )
         .await
-        .map_err(|error| RunError::Unready(error.to_string()))?;
+        .map_err(|error| match error {
+            WaitError::Failed { source, .. } => RunError::api("create the client's pod", &source),
+            late @ WaitError::TimedOut { .. } => RunError::Unready(late.to_string()),
+        })?;
         Ok(Self {
             place: Place::Pod(inside),
         })

@@ -54,7 +54,8 @@ impl Blamed for RunError {
     fn blame(&self) -> Blame {
         match self {
             Self::Wait(_) => Blame::Product,
-            Self::Deploy(_) | Self::CallApi { .. } => Blame::Either,
+            Self::Deploy(error) => Blame::of_answer(&error.to_string()),
+            Self::CallApi { message, .. } => Blame::of_answer(message),
             Self::Cluster(_)
             | Self::Save(_)
             | Self::Unready(_)
@@ -72,6 +73,28 @@ impl RunError {
         Self::CallApi {
             action: action.into(),
             message: error.to_string(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_good_object_that_a_policy_of_the_operator_refuses_is_the_products_failure() {
+        let denied = "pods \"a\" is forbidden: ValidatingAdmissionPolicy 'etcd-operator-roles' with binding \
+                      'etcd-operator-roles' denied request: the operator labels this pod";
+        let others = denied.replace("etcd-operator-roles", "of-this-site");
+        for (answer, blame) in [
+            (denied, Blame::Product),
+            (others.as_str(), Blame::Either),
+            ("Timeout: request did not complete", Blame::Either),
+        ] {
+            let called = RunError::api("create the Cluster", &answer);
+            assert_eq!(called.blame(), blame, "{answer}");
+            let deployed = RunError::from(DeployError::call("apply", "Pod a", answer));
+            assert_eq!(deployed.blame(), blame, "{answer}");
         }
     }
 }

@@ -52,6 +52,11 @@ impl Interrupt {
         Ok(interrupt)
     }
 
+    /// Asks for it, as a signal does.
+    pub(crate) fn ask(&self) {
+        self.sender.send_replace(true);
+    }
+
     /// True from the first signal on.
     pub fn is_asked(&self) -> bool {
         *self.sender.borrow()
@@ -115,7 +120,7 @@ mod tests {
         let long = interrupt.or(pause(Duration::from_secs(600)));
         let ask = async {
             pause(Duration::from_millis(10)).await;
-            interrupt.sender.send_replace(true);
+            interrupt.ask();
         };
         let (left, ()) = tokio::join!(long, ask);
         assert!(matches!(left, Err(RunError::Interrupted)));

@@ -478,6 +478,14 @@ mod tests {
         assert_eq!(wish(Operation::Scale(1), 3)["scaleIn"]["replicaChanges"], 2);
     }
 
+    /// The judge knows one value for a whole run.
+    #[test]
+    fn no_request_changes_what_etcd_compacts_by_itself() {
+        let specs = Operation::Reconfigure.specs(3, "q-0", None);
+        let told = serde_json::to_string(&specs).expect("it is JSON");
+        assert!(!told.contains("auto-compaction"), "{told}");
+    }
+
     #[test]
     fn the_size_that_is_too_large_is_the_one_that_is_requested() {
         let operation = Operation::GrowTooFar {

@@ -17,8 +17,8 @@ use kube::api::{Api, ListParams};
 use crate::cluster::Cluster;
 use crate::faults::Target;
 use crate::scenario::RunError;
+use crate::scenario::difference::{not_scaled, other_members};
 use crate::scenario::edits::DATA;
-use crate::scenario::proof::{not_scaled, other_members};
 use crate::scenario::state::State;
 use crate::scenario::subject::Subject;
 

@@ -345,6 +345,20 @@ async fn nothing_is_asked_of_who_has_no_certificate_of_a_member() {
 }
 
 #[tokio::test]
+async fn an_agent_that_is_silent_in_its_handshake_is_given_up() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("bind");
+    let address = listener.local_addr().expect("address");
+    let ca = secret("c-etcd-ca", &certified(Timestamp::now()).ca);
+    let none = || failure(404, "NotFound", "none");
+    let (context, _) = server(move |line| secrets(line, (200, ca.clone()), none()));
+    let agents = context.agents.with_handshake(Duration::from_millis(7));
+    let peer = peer(address, Authorization::Signed, Some(Issuer::Own));
+    let error = agents.role(&peer).await.expect_err("no handshake");
+    let error = error.to_string();
+    assert!(error.contains("no TLS in 7 ms"), "{error}");
+}
+
+#[tokio::test]
 async fn a_secret_of_others_is_not_used() {
     let ours = certified(Timestamp::now());
     let mut secret = secret("c-etcd-ca", &ours.ca);

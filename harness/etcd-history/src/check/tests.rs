@@ -2,6 +2,7 @@
 //! histories.
 
 mod absurd;
+mod anomalies;
 mod clean;
 mod cluster;
 mod compaction;

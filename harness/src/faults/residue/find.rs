@@ -394,7 +394,7 @@ pub(crate) async fn strayed(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::fake_docker::FakeDocker;
+    use crate::faults::residue::test_support::lab;
 
     #[test]
     fn what_cannot_be_looked_at_is_never_clean() {
@@ -422,32 +422,13 @@ mod tests {
         assert_eq!(places, ["Docker", "nodes", "API server"]);
     }
 
-    /// Docker of a cluster that has no node: it lists nodes, timers and what sets weights, in this order.
-    fn docker() -> (FakeDocker, Site) {
+    #[tokio::test]
+    async fn what_set_the_weight_of_nodes_is_left_like_a_timer() {
         let weights = r#"[{"Names":["/etcd-harness-weight-lab-worker"],"State":"exited"},
             {"Names":["/etcd-harness-weight-lab-control-plane"],"State":"running"},
             {"Names":["/etcd-harness-weight-lab2-worker"],"State":"exited"}]"#;
         let timers = r#"[{"Names":["/etcd-harness-switch-a"],"State":"running"}]"#;
-        let lists = std::cell::Cell::new(0);
-        let fake = FakeDocker::new(move |request| match request {
-            "GET /containers/json" => {
-                lists.set(lists.get() + 1);
-                let shown = ["[]", timers, weights][(lists.get() - 1) % 3];
-                (200, shown.as_bytes().to_vec())
-            }
-            _ => (404, br#"{"message":"no such container"}"#.to_vec()),
-        });
-        let site = Site {
-            name: "lab".into(),
-            docker: Ok(Some(fake.docker.clone())),
-            kube: Ok(None),
-        };
-        (fake, site)
-    }
-
-    #[tokio::test]
-    async fn what_set_the_weight_of_nodes_is_left_like_a_timer() {
-        let (_fake, site) = docker();
+        let (_fake, site) = lab(timers, weights, (404, r#"{"message":"no such container"}"#));
         let mut residue = Residue::default();
         in_docker(&site, &mut residue)
             .await

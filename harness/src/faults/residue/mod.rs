@@ -3,6 +3,8 @@
 mod find;
 mod node;
 mod remove;
+#[cfg(test)]
+mod test_support;
 
 pub(crate) use find::{Leftover, Residue, Site, find, settle};
 pub(crate) use remove::{Removal, remove};

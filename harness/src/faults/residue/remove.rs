@@ -204,7 +204,7 @@ fn release_script(shown: &BTreeSet<Ipv4Addr>) -> String {
 mod tests {
     use super::*;
     use crate::cluster::assert_is_shell;
-    use crate::cluster::fake_docker::FakeDocker;
+    use crate::faults::residue::test_support::{WEIGHTS, lab};
 
     #[test]
     fn the_script_is_valid_shell() {
@@ -226,33 +226,10 @@ mod tests {
         assert_eq!(said, "address 172.18.200.1/32 deleted\n");
     }
 
-    /// What sets the weight of this cluster's nodes and of another's.
-    fn docker(removes: u16) -> (FakeDocker, Site) {
-        let weights = r#"[{"Names":["/etcd-harness-weight-lab-worker"],"State":"exited"},
-            {"Names":["/etcd-harness-weight-lab2-worker"],"State":"exited"}]"#;
-        let lists = std::cell::Cell::new(0);
-        let fake = FakeDocker::new(move |request| match request {
-            // Nodes, timers, then these.
-            "GET /containers/json" => {
-                lists.set(lists.get() + 1);
-                let shown = if lists.get() == 3 { weights } else { "[]" };
-                (200, shown.as_bytes().to_vec())
-            }
-            _ if removes == 204 => (removes, Vec::new()),
-            _ => (removes, br#"{"message":"driver failed"}"#.to_vec()),
-        });
-        let site = Site {
-            name: "lab".into(),
-            docker: Ok(Some(fake.docker.clone())),
-            kube: Ok(None),
-        };
-        (fake, site)
-    }
-
     #[tokio::test]
     async fn what_set_the_weight_of_nodes_is_removed_and_a_refusal_is_told() {
         let name = "etcd-harness-weight-lab-worker";
-        let (fake, site) = docker(204);
+        let (fake, site) = lab("[]", WEIGHTS, (204, ""));
         let mut removal = Removal::default();
         in_docker(&site, &mut removal)
             .await
@@ -266,7 +243,7 @@ mod tests {
             .collect();
         assert_eq!(removed, [&format!("DELETE /containers/{name}")]);
 
-        let (_fake, site) = docker(500);
+        let (_fake, site) = lab("[]", WEIGHTS, (500, r#"{"message":"driver failed"}"#));
         let mut removal = Removal::default();
         in_docker(&site, &mut removal)
             .await
