@@ -18,7 +18,7 @@ use crate::scenario::{Interrupt, Live};
 // Its `--version` is that of etcd.
 #[command(disable_version_flag = true)]
 pub struct Args {
-    /// Number of etcd's issue, or the name of what is none; lists what there is a plan for when not given.
+    /// Number of an issue of etcd, or `unsafe-no-fsync`; lists all plans when not given.
     bug: Option<String>,
     /// Runs of the version that has it.
     #[arg(
@@ -36,13 +36,13 @@ pub struct Args {
         requires = "bug"
     )]
     clean: u32,
-    /// Looks in this version of etcd alone.
+    /// Looks in this version of etcd only.
     #[arg(long, conflicts_with_all = ["record", "clean"], requires = "bug")]
     version: Option<String>,
     /// Seed of the first run; the others count on from it.
     #[arg(long, default_value_t = 1, requires = "bug")]
     seed: u64,
-    /// Writes the bug's row of the table in this document again.
+    /// Writes the bug's row of the table in this document.
     #[arg(long, value_name = "FILE", requires = "bug")]
     record: Option<PathBuf>,
     /// Folder of the run directories.
