@@ -138,7 +138,8 @@ mod tests {
                 asked: AtomicUsize::new(0),
             });
             let listed = Pages::Bucket(Arc::clone(&bucket) as Arc<dyn PaginatedListStore>);
-            let result = listed.find(&Path::from("a/b"), "segment-", |name| name == "segment-1");
+            let folder = Path::from("a/b");
+            let result = listed.find(&folder, "segment-", |name| name == "segment-1");
             assert_eq!(result.await.expect("an answer"), found, "{pages}");
             assert_eq!(bucket.asked.load(Ordering::SeqCst), asked, "{pages}");
         }
