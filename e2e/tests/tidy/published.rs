@@ -66,6 +66,37 @@ fn a_crate_that_cannot_be_published_is_found() {
     assert!(found[2].starts_with("machine "), "{found:?}");
 }
 
+/// Errors that are enums and may not grow: names of those in `text` that are not `#[non_exhaustive]`.
+fn closed_errors(text: &str) -> Vec<&str> {
+    let derived = text.split("thiserror::Error)]").skip(1);
+    let ends = derived.filter_map(|rest| rest.split_once("\npub enum "));
+    ends.filter(|(between, _)| !between.contains("pub ") && !between.contains("#[non_exhaustive]"))
+        .filter_map(|(_, name)| name.split_whitespace().next())
+        .collect()
+}
+
+#[test]
+fn errors_of_published_crates_may_grow() {
+    let folders: Vec<String> = published().into_iter().map(|(name, _)| name).collect();
+    let sources = files(Some("rs"));
+    let ours = sources.iter().filter(|(name, _)| {
+        let mut folders = folders.iter();
+        folders.any(|folder| name.starts_with(&format!("{folder}/src/")))
+    });
+    let found: Vec<_> = ours.flat_map(|(_, text)| closed_errors(text)).collect();
+    assert_eq!(found, Vec::<&str>::new());
+}
+
+#[test]
+fn an_error_that_may_not_grow_is_found() {
+    let error = "#[derive(Debug, thiserror::Error)]\n";
+    let open = format!("{error}#[non_exhaustive]\npub enum Open {{}}\n");
+    let closed = format!("{error}pub enum Closed {{}}\n");
+    let record = format!("{error}pub struct Record;\n\npub enum Other {{}}\n");
+    let text = [open, closed, record].concat();
+    assert_eq!(closed_errors(&text), ["Closed"]);
+}
+
 /// The files that `hack/address` reads and writes, in a folder of their own.
 fn copy(published: &[(String, String)]) -> TempDir {
     let here = TempDir::new().expect("a temporary folder");

@@ -9,6 +9,7 @@ pub const VERSION: u64 = 2;
 
 /// What can be wrong with a history file.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ReadError {
     /// The file could not be read.
     #[error("failed to read line {line}: {source}")]

@@ -28,6 +28,7 @@ pub struct History {
 /// form](crate::binary); the first byte tells which. A last record that is incomplete, because its writer was killed,
 /// is dropped.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Records<R> {
     /// Of lines of JSON.
     Lines(Lines<R>),

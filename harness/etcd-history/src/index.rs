@@ -16,6 +16,7 @@ use crate::record::{
 
 /// An operation: a call and, when there was one, its return.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Op<'a> {
     /// The call.
     pub call: &'a Call,
@@ -52,6 +53,7 @@ impl Moment {
 
 /// The answer of etcd to an operation that it acknowledged.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Acked<'a> {
     /// Store revision in the header.
     pub revision: i64,
@@ -150,6 +152,7 @@ impl<'a> Op<'a> {
 
 /// One fault from its injection to its end.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct FaultWindow<'a> {
     /// Number of the fault.
     pub fault: u32,
@@ -174,6 +177,7 @@ impl FaultWindow<'_> {
 
 /// A history by kinds of records: calls joined with their returns, steps joined to faults.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct Index<'a> {
     /// All records, in the order of their lines.
     pub records: &'a [Record],

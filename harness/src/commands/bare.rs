@@ -24,8 +24,8 @@ enum Command {
     // Its `--version` is that of etcd.
     #[command(disable_version_flag = true)]
     Run(RunArgs),
-    /// Runs every scenario once, or those whose names contain something, and says how many that is in an hour. Those
-    /// whose image is not there are left out, and named.
+    /// Runs every scenario once, or those that --filter selects, and says how many runs an hour that makes. Those
+    /// without their image are left out and named.
     #[command(disable_version_flag = true)]
     All(AllArgs),
     /// Lists the scenarios.

@@ -21,7 +21,7 @@ use crate::wait::pause;
 // Its `--version` is that of etcd.
 #[command(disable_version_flag = true)]
 pub struct Args {
-    /// Number of etcd's issue, or the name of what is none; lists what there is a plan for when not given.
+    /// Number of an issue of etcd, or `unsafe-no-fsync`; lists all plans when not given.
     bug: Option<String>,
     /// Runs of the version that has it.
     #[arg(
@@ -39,7 +39,7 @@ pub struct Args {
         requires = "bug"
     )]
     clean: u32,
-    /// Looks in this version of etcd alone.
+    /// Looks in this version of etcd only.
     #[arg(long, conflicts_with_all = ["record", "clean"], requires = "bug")]
     version: Option<String>,
     /// Seed of the first run; the others count on from it.
@@ -55,7 +55,7 @@ pub struct Args {
         requires = "bug"
     )]
     within: Option<u64>,
-    /// Writes the bug's row of the table in this document again.
+    /// Writes the bug's row of the table in this document.
     #[arg(long, value_name = "FILE", requires = "bug")]
     record: Option<PathBuf>,
     /// Folder of the run directories.

@@ -9,7 +9,7 @@ use crate::scenario::{Lab, Live};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The clusters, which are there at the same time; the others are held against the first.
+    /// The clusters, all there at the same time; the first is what the others are compared with.
     #[arg(
         long,
         value_enum,

@@ -1,10 +1,10 @@
 //! Backups of etcd that are proven: a snapshot streamed into a repository, restored from there, and compared.
 //!
 //! `manifest`, `digest`, `pace`, `report`, `path` are pure, and `archive` says which of its modules are. `seal`
-//! encrypts, `progress` tells how far a backup is, `repository` reads and writes objects, `member` asks etcd, `utility`
-//! runs etcdutl and a private etcd, to which `private` gives certificates and which `alter` has change a snapshot;
-//! `apart` keeps backups out of each other's folders, `lost` looks for earlier ones; `save`, `verify`, `restore`,
-//! `remove` are what a Job does with them.
+//! encrypts, `progress` tells how far a backup is, `repository` reads and writes objects, `pages` looks for some,
+//! `member` asks etcd, `utility` runs etcdutl and a private etcd, to which `private` gives certificates and which
+//! `alter` has change a snapshot; `apart` keeps backups out of each other's folders, `lost` looks for earlier ones;
+//! `save`, `verify`, `restore`, `remove` are what a Job does with them.
 
 mod alter;
 pub mod apart;
@@ -15,6 +15,7 @@ pub mod lost;
 pub mod manifest;
 pub mod member;
 pub mod pace;
+mod pages;
 pub mod path;
 mod private;
 pub mod progress;

@@ -73,7 +73,7 @@ enum Command {
         /// UID of the Backup object.
         #[arg(long)]
         backup_uid: String,
-        /// It is a continuous archive.
+        /// Delete the continuous archive of this path, not the full backup.
         #[arg(long)]
         archive: bool,
         /// It may be deleted although nothing says which Backup has written it.
@@ -119,7 +119,7 @@ struct SaveArgs {
     /// Client URL of the member.
     #[arg(long)]
     member: String,
-    /// Folder with ca.crt, tls.crt and tls.key that it is spoken to with.
+    /// Folder with ca.crt, tls.crt and tls.key for the connection to it.
     #[arg(long)]
     tls: Option<PathBuf>,
     /// UID of the Backup object.
@@ -134,7 +134,7 @@ struct SaveArgs {
     /// Its component.
     #[arg(long)]
     component: String,
-    /// Name that no other attempt has: the pod's.
+    /// Name of this attempt, which no other has: the pod's.
     #[arg(long, env = "POD_NAME")]
     attempt: String,
     /// Bytes a second at most.
@@ -147,10 +147,10 @@ struct SaveArgs {
     /// not verified.
     #[arg(long)]
     scratch: Option<PathBuf>,
-    /// Port that tells how far it is.
+    /// Port at which its progress is served.
     #[arg(long, default_value_t = ARCHIVE_PORT)]
     port: u16,
-    /// Name of an earlier backup beside this one, which is looked for; may be repeated.
+    /// Name of an earlier backup beside this one; its data is looked for. May be repeated.
     #[arg(long)]
     earlier: Vec<String>,
     #[command(flatten)]
@@ -174,29 +174,29 @@ struct ArchiveArgs {
     /// UID of the Backup object.
     #[arg(long)]
     backup_uid: String,
-    /// Client URL of a member, or one that leads to any of them; may be repeated, and the next one is tried when one
-    /// ends.
+    /// Client URL of a member, or one that leads to any of them. May be repeated: when one fails, the next one is
+    /// tried.
     #[arg(long, required = true)]
     member: Vec<String>,
-    /// Folder with ca.crt, tls.crt and tls.key that it is spoken to with.
+    /// Folder with ca.crt, tls.crt and tls.key for the connection to it.
     #[arg(long)]
     tls: Option<PathBuf>,
-    /// An archive without a segment begins after this revision, that of a full backup.
+    /// Revision of a full backup: an archive that has no segment yet begins after it.
     #[arg(long)]
     after: i64,
-    /// Name that no other writer has: the pod's.
+    /// Name of this writer, which no other has: the pod's.
     #[arg(long, env = "POD_NAME")]
     attempt: String,
     /// What is older than so many seconds is deleted.
     #[arg(long)]
     keep: Option<u64>,
-    /// Who asks where it stands tells the newest full backup that counts: before that nothing is deleted.
+    /// The operator names the newest full backup that counts when it asks for the report; nothing is deleted before.
     #[arg(long)]
     told: bool,
     /// File with the pass phrase that it is encrypted with.
     #[arg(long)]
     pass_phrase: Option<PathBuf>,
-    /// Port that tells where it stands.
+    /// Port at which the report is served.
     #[arg(long, default_value_t = ARCHIVE_PORT)]
     port: u16,
 }
@@ -232,22 +232,22 @@ struct RestoreArgs {
     /// File with the pass phrase that it is encrypted with.
     #[arg(long)]
     pass_phrase: Option<PathBuf>,
-    /// Path of an archive in the same repository that is replayed over the backup.
+    /// Path of an archive in the same repository; it is replayed over the backup.
     #[arg(long)]
     archive_path: Option<String>,
     /// File with the pass phrase that the archive is encrypted with.
     #[arg(long, requires = "archive_path")]
     archive_pass_phrase: Option<PathBuf>,
-    /// Up to this revision; without it and --to-time up to the archive's end.
+    /// Replays up to this revision; without it and --to-time up to the archive's end.
     #[arg(long, requires = "archive_path", conflicts_with = "to_time")]
     to_revision: Option<i64>,
-    /// Up to this time (RFC 3339).
+    /// Replays up to this time (RFC 3339).
     #[arg(long, requires = "archive_path")]
     to_time: Option<jiff::Timestamp>,
-    /// The archive's end is no earlier than this revision, which it had.
+    /// Revision that the archive has reached before: one that ends earlier is refused.
     #[arg(long, requires = "archive_path", conflicts_with_all = ["to_revision", "to_time"])]
     at_least_revision: Option<i64>,
-    /// User that the new members' agents are by their certificate: it is an administrator of what is restored.
+    /// User that the certificate of the new members' agents names; it becomes an administrator of the restored data.
     #[arg(long)]
     admin: Option<String>,
     #[command(flatten)]

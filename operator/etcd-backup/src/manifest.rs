@@ -138,6 +138,13 @@ impl Manifest {
         Ok(manifest)
     }
 
+    /// UID of the Backup that a manifest of any version names; `None` where it names none.
+    #[must_use]
+    pub fn owner(bytes: &[u8]) -> Option<String> {
+        let any: serde_json::Value = serde_json::from_slice(bytes).ok()?;
+        any["source"]["backupUid"].as_str().map(str::to_owned)
+    }
+
     /// True when nothing has looked whether etcd's authentication is on in it.
     #[must_use]
     pub fn is_unlooked(&self) -> bool {

@@ -3,8 +3,12 @@
 use crate::archive::name::{Object, is_mark};
 use crate::archive::owner::{self, Whose};
 use crate::error::Error;
+use crate::manifest::{LARGEST, Manifest, NotAManifest};
 use crate::path::Folder;
 use crate::repository::Repository;
+
+/// So many times what is listed after it was deleted is deleted again: a list may be late.
+const IN_VAIN: usize = 30;
 
 /// Which objects of a folder are a backup's: an archive and a snapshot of the same name have one folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,25 +90,40 @@ async fn another(
     folder: &Folder,
     backup_uid: &str,
 ) -> Result<Option<String>, Error> {
-    match repository.manifest(folder).await {
-        Ok(Some(manifest)) if manifest.source.backup_uid != backup_uid => {
-            Ok(Some(manifest.source.backup_uid))
+    let by = match repository.manifest(folder).await {
+        Ok(manifest) => manifest.map(|manifest| manifest.source.backup_uid),
+        Err(Error::Manifest { object, source }) => {
+            let bytes = repository.small(&object, LARGEST).await?;
+            let by = bytes.as_deref().and_then(Manifest::owner);
+            // Of a later operator, which may have made it for another Backup of this name.
+            if by.is_none() && matches!(source, NotAManifest::Version(1..)) {
+                return Err(Error::Manifest { object, source });
+            }
+            // What is there and is no manifest belongs to what is in its folder: the path is this Backup's alone.
+            by
         }
-        // What is there and is no manifest belongs to what is in its folder: the path is this Backup's alone.
-        Ok(_) | Err(Error::Manifest { .. }) => Ok(None),
         // It may be another Backup's: that must be known before anything is deleted.
-        Err(error) => Err(error),
-    }
+        Err(error) => return Err(error),
+    };
+    Ok(by.filter(|by| by != backup_uid))
 }
 
 async fn objects(repository: &Repository, folder: &Folder, what: What) -> Result<(), Error> {
+    let (mut deleted, mut in_vain) = (Vec::new(), 0);
     loop {
         let left = repository.list(folder, |name| what.owns(name)).await?;
-        if left.is_empty() {
+        let Some(first) = left.first() else {
             return Ok(());
+        };
+        in_vain = if left == deleted { in_vain + 1 } else { 0 };
+        if in_vain == IN_VAIN {
+            return Err(Error::Settings(format!(
+                "it accepts that {first} is deleted, and lists it still: look at the server, or delete the folder by hand"
+            )));
         }
-        for object in left {
-            repository.delete(&object).await?;
+        for object in &left {
+            repository.delete(object).await?;
         }
+        deleted = left;
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
+use object_store::list::PaginatedListStore;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{
@@ -18,6 +19,7 @@ use tokio::io::AsyncWriteExt;
 use crate::digest::{Digests, Sum};
 use crate::error::Error;
 use crate::manifest::{self, Manifest};
+use crate::pages::{Found, Pages};
 use crate::path::Folder;
 use crate::seal::{HEADER, Keys, Opener};
 
@@ -38,6 +40,7 @@ const NAMES: usize = 10_000_000;
 #[derive(Clone, Debug)]
 pub struct Repository {
     store: Arc<dyn ObjectStore>,
+    pages: Pages,
     range: u64,
     names: usize,
 }
@@ -47,9 +50,20 @@ impl Repository {
     #[must_use]
     pub fn over(store: Arc<dyn ObjectStore>) -> Self {
         Repository {
+            pages: Pages::Folder(Arc::clone(&store)),
             store,
             range: RANGE,
             names: NAMES,
+        }
+    }
+
+    /// One in a bucket.
+    #[must_use]
+    pub fn bucket<S: ObjectStore + PaginatedListStore>(store: S) -> Self {
+        let store = Arc::new(store);
+        Repository {
+            pages: Pages::Bucket(Arc::clone(&store) as Arc<dyn PaginatedListStore>),
+            ..Self::over(store)
         }
     }
 
@@ -429,15 +443,18 @@ impl Repository {
         Ok(backups)
     }
 
-    /// Names of the objects right in a folder, which are few.
+    /// Whether an object right in a folder has a name that begins so and is wanted.
     ///
     /// # Errors
     /// When they cannot be listed.
-    pub async fn right_in(&self, folder: &Path) -> Result<Vec<String>, Error> {
-        let listed = self.store.list_with_delimiter(Some(folder)).await;
-        let listed = listed.map_err(|source| failed("list", folder, source))?;
-        let names = listed.objects.iter().filter_map(|m| m.location.filename());
-        Ok(names.map(str::to_owned).collect())
+    pub(crate) async fn find(
+        &self,
+        folder: &Path,
+        beginning: &str,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<Found, Error> {
+        let found = self.pages.find(folder, beginning, wanted).await;
+        found.map_err(|source| failed("list", folder, source))
     }
 
     /// Objects right in a folder whose names are wanted, 1000 at most.

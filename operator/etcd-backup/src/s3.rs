@@ -1,7 +1,6 @@
 //! A bucket: settings, credentials from files, certificates.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, S3ConditionalPut};
@@ -88,7 +87,7 @@ impl Bucket {
                 "{error}: check config.bucket, config.endpoint and config.region"
             ))
         })?;
-        Ok(Repository::over(Arc::new(store)))
+        Ok(Repository::bucket(store))
     }
 
     fn secret(&self, key: &str) -> Result<String, Error> {

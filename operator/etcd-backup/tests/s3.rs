@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use etcd_backup::apart::apart;
 use etcd_backup::archive::collect::{Collector, Tail};
 use etcd_backup::archive::segment::Event;
 use etcd_backup::archive::store::Archive;
@@ -360,4 +361,30 @@ async fn an_archive_in_a_bucket_has_one_writer() {
     let inventory = archive().inventory().await.unwrap();
     let link = archive().tail(&inventory).await.unwrap().unwrap();
     assert_eq!((link.sequence, link.through, link.until), (2, 4, 4000));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_in_the_folder_of_an_archive_in_a_bucket_is_refused() {
+    let server = Server::start().await;
+    let inside = Folder::read(&format!("{}/demo/b", folder().path())).unwrap();
+    // Others use the bucket, too: of these, only the names are like an archive's.
+    let place = server.root.path().join("bucket/pre/demo");
+    std::fs::create_dir_all(place.join("segment-000000000001")).unwrap();
+    std::fs::write(place.join("segment-000000000001/x"), "x").unwrap();
+    for number in 0..1500 {
+        std::fs::write(place.join(format!("segment-of-others-{number}")), "x").unwrap();
+    }
+    apart(&server.open(), &inside).await.unwrap();
+    for name in [
+        "segment-000000000000",
+        "merged-000000000000-000000000001-1-5",
+    ] {
+        let object = folder().path().clone().join(name);
+        server.open().append(&object, "x".into()).await.unwrap();
+        let error = apart(&server.open(), &inside).await.unwrap_err();
+        let told = error.to_string();
+        assert!(told.contains(&format!("lies in {}, which is", folder().path())));
+        server.open().delete(&object).await.unwrap();
+    }
+    apart(&server.open(), &inside).await.unwrap();
 }

@@ -6,6 +6,7 @@
 mod bench;
 
 use bench::archives::{archive, archive_with, fill, fill_by, fill_with, new_tail, place};
+use bench::troubled::{self, Trouble};
 use etcd_backup::apart::apart;
 use etcd_backup::archive::name::Object;
 use etcd_backup::archive::owner::{Owner, keep_former};
@@ -16,6 +17,7 @@ use etcd_backup::path::Folder;
 use etcd_backup::remove::{What, remove, remove_unowned};
 use etcd_backup::repository::Repository;
 use etcd_backup::seal::Keys;
+use object_store::memory::InMemory;
 use serde_json::{Value, json};
 
 #[tokio::test]
@@ -127,6 +129,43 @@ async fn a_backup_whose_path_is_another_ones_is_deleted_and_the_others_data_stay
         .await
         .unwrap();
     assert_eq!(left().await, []);
+}
+
+#[tokio::test]
+async fn a_backup_of_a_later_operator_is_not_deleted_with_another_one_of_its_name() {
+    let later = |uid: &str| {
+        let source = json!({ "backupUid": uid, "more": "x" });
+        json!({ "formatVersion": 3, "source": source, "objects": ["snapshot-a.db"] })
+    };
+    for (manifest, left) in [
+        (later("first").to_string(), Some(2)),
+        (later("second").to_string(), Some(0)),
+        (json!({ "formatVersion": 3 }).to_string(), None),
+        ("cut".to_owned(), Some(0)),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let repository = Repository::folder(folder.path()).unwrap();
+        let place = place();
+        let contents = [manifest.clone().into_bytes(), b"{}".to_vec()];
+        for (object, content) in [place.manifest(), place.snapshot("a")].iter().zip(contents) {
+            repository.create(object, content).await.unwrap();
+        }
+        let removed = remove(&repository, &place, "second", What::Snapshot).await;
+        assert_eq!(removed.is_ok(), left.is_some(), "{manifest}: {removed:?}");
+        let there = repository.list(&place, |_| true).await.unwrap();
+        assert_eq!(there.len(), left.unwrap_or(2), "{manifest}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_deletes_nothing_is_found_out() {
+    let (repository, _troubles) = troubled::repository(InMemory::new(), Trouble::Keeps);
+    let place = place();
+    let snapshot = place.snapshot("a");
+    repository.create(&snapshot, b"{}".to_vec()).await.unwrap();
+    let removed = remove(&repository, &place, "uid", What::Snapshot).await;
+    let told = removed.unwrap_err().to_string();
+    assert!(told.contains(&snapshot.to_string()), "{told}");
 }
 
 /// Appends as the writer of a Backup does that was just started.

@@ -225,6 +225,7 @@ pub struct BackupPolicyStatus {
 
 /// State of a policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[non_exhaustive]
 pub enum BackupPolicyPhase {
     /// Backups may use it.
     Available,

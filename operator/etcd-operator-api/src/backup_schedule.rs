@@ -120,6 +120,7 @@ pub struct ScheduleStatus {
 
 /// State of a schedule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[non_exhaustive]
 pub enum BackupSchedulePhase {
     /// Backups are made.
     Available,

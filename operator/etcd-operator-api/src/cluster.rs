@@ -265,6 +265,7 @@ pub struct ClusterStatus {
 
 /// State of a Cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[non_exhaustive]
 pub enum ClusterPhase {
     /// All components are being made.
     Creating,

@@ -165,6 +165,7 @@ pub struct ComponentStatus {
 
 /// State of a component.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[non_exhaustive]
 pub enum ComponentPhase {
     /// Members are made for the first time.
     Creating,

@@ -241,6 +241,7 @@ pub struct ComponentDefinitionStatus {
 
 /// Whether clusters may use a definition or version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[non_exhaustive]
 pub enum DefinitionPhase {
     /// They may.
     Available,

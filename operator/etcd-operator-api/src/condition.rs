@@ -6,6 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 /// Type of a condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ConditionType {
     /// The spec was read and resolved (Cluster, Component).
     ProvisioningStarted,
@@ -139,6 +140,7 @@ impl ConditionType {
 
 /// Reason of a condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Reason {
     /// The spec is valid.
     PreCheckSucceed,

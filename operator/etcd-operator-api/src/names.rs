@@ -12,6 +12,7 @@ const HEADLESS_SUFFIX: &str = "-headless";
 
 /// A name that cannot be used, because names that are made from it would be invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum BadName {
     /// Names of children would be too long.
     #[error(

@@ -72,6 +72,7 @@ pub struct ComponentConfig {
 
 /// A setting of etcd or of the agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Setting {
     /// Its name: etcd's flag without dashes in front, or the agent's own.
     pub name: &'static str,
@@ -83,6 +84,7 @@ pub struct Setting {
 
 /// The values that a setting may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Values {
     /// A whole number from the first to the second one, both included, with its unit.
     Number(u64, u64, &'static str),
@@ -96,6 +98,7 @@ pub enum Values {
 
 /// How versions of etcd name a setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Flag {
     /// The same flag in all versions.
     Plain,
@@ -210,6 +213,7 @@ pub const SETTINGS: [Setting; 23] = [
 
 /// A setting that is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum BadSetting {
     /// There is no such setting, or users may not set it.
     #[error("{name:?} is not a setting; settings are: {}", names())]

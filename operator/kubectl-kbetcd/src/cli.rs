@@ -82,11 +82,11 @@ pub(crate) struct Change {
     /// Component of the Cluster; needed when there are several.
     #[arg(long)]
     pub(crate) component: Option<String>,
-    /// Follows what was made until it ends; false only makes it.
+    /// Follows what was created until it ends; false only creates it.
     #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value_t = true,
         default_missing_value = "true")]
     pub(crate) wait: bool,
-    /// Seconds to follow it; it continues after that.
+    /// Seconds to follow it; the operation itself continues after that.
     #[arg(long, default_value_t = 3900, value_parser = clap::value_parser!(u32).range(1..=86400))]
     pub(crate) timeout: u32,
     /// Shape of the output; json is the object as it was seen last, and each step goes to standard error.
@@ -116,7 +116,7 @@ pub(crate) struct Rebuild {
     /// Pods of the members.
     #[arg(required = true, num_args = 1..=7)]
     pub(crate) pods: Vec<String>,
-    /// Needed while all members are healthy: does it in every phase of the Cluster.
+    /// Rebuilds in every phase of the Cluster; needed while all members are healthy.
     #[arg(long)]
     pub(crate) force: bool,
 }
@@ -137,13 +137,13 @@ pub(crate) struct Backup {
     /// BackupPolicy of the component; the one that the operator made for it when left out.
     #[arg(long)]
     pub(crate) policy: Option<String>,
-    /// What is made: a snapshot, or every change from the last snapshot on, continuously.
+    /// What is kept: a snapshot, or continuously every change from the last snapshot on.
     #[arg(long, value_enum, default_value = "datafile")]
     pub(crate) method: Method,
     /// How long the backup is kept, e.g. 7d; for ever when left out. Of an archive: how far back it reaches.
     #[arg(long)]
     pub(crate) retention_period: Option<String>,
-    /// Whether the data in the repository goes with the Backup.
+    /// Whether deleting the Backup also deletes its data in the repository.
     #[arg(long, value_enum, ignore_case = true, default_value = "delete")]
     pub(crate) deletion_policy: Deletion,
 }

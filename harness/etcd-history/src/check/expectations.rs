@@ -198,6 +198,7 @@ impl Expectations {
 /// Kinds of operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum OperationKind {
     /// A put.
     Put,

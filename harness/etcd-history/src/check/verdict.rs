@@ -14,6 +14,7 @@ const REASONS_MAX: usize = 3;
 
 /// The result of one check, as it is stored in a run directory.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Verdict {
     /// Name of the check.
     pub check: Cow<'static, str>,

@@ -4,6 +4,7 @@ use super::Record;
 
 /// Who wrote a record. A writer does one thing after the other, so that its records are in the order of their times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Writer<'a> {
     /// The start of a recording client.
     Start,

@@ -15,6 +15,9 @@ pub struct Object {
 }
 
 impl Object {
+    /// How names begin.
+    pub(crate) const BEGINNINGS: [&'static str; 2] = ["segment-", "merged-"];
+
     /// One segment.
     #[must_use]
     pub fn segment(sequence: u64) -> Self {

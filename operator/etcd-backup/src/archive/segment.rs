@@ -23,6 +23,8 @@ pub const BEGINNING: u64 = MAGIC.len() as u64 + 4 + HEADER as u64;
 pub const BODY: u64 = 256 * 1024 * 1024;
 /// So old may a confirmation be, in milliseconds, that vouches for the end of a segment with later events.
 pub const NEAR: i64 = 2000;
+/// No revision and no time is greater: one is added to them without a look.
+const MOST: i64 = i64::MAX / 2;
 /// Bytes of the hash at the end.
 const HASH: usize = 32;
 
@@ -298,6 +300,12 @@ impl Segment {
         if header.events != self.events.len() as u64 || header.body > BODY {
             return refuse(format!("{} events, {} bytes", header.events, header.body));
         }
+        if header.after.max(header.through).max(header.until) > MOST {
+            let Header { after, until, .. } = header;
+            return refuse(format!(
+                "it begins after revision {after}, and ends at time {until}"
+            ));
+        }
         let (mut revision, mut at) = (header.after, header.since);
         for event in &self.events {
             let next = event.revision == revision + 1;
@@ -484,7 +492,9 @@ pub(crate) mod tests {
         );
         assert!(good.encode().is_ok());
         type Spoil = fn(&mut Segment);
-        let spoil: [(&str, Spoil); 8] = [
+        let spoil: [(&str, Spoil); 10] = [
+            ("a revision that no etcd has", |s| s.header.after = i64::MAX),
+            ("a time that no clock tells", |s| s.header.until = i64::MAX),
             ("a hole in revisions", |s| s.events[2].revision = 7),
             ("a revision of before", |s| s.events[0].revision = 4),
             ("a time that goes back", |s| s.events[2].at = 0),

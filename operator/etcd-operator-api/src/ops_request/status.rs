@@ -43,6 +43,7 @@ pub struct OpsRequestStatus {
 
 /// State of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[non_exhaustive]
 pub enum OpsPhase {
     /// It waits for earlier ones, or for the Cluster.
     Pending,
@@ -198,6 +199,7 @@ pub struct ProgressDetail {
 
 /// Where an object stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[non_exhaustive]
 pub enum ProgressStatus {
     /// Not begun.
     #[default]

@@ -1,7 +1,8 @@
 //! Knows who leads and where, and notices its end: by a connection to the leader's etcd, which the kernel resets when
 //! the process dies. Asks once more before anything is believed, at the port of peers: at the clients' port the
-//! agent of the dead leader accepts in its place. No answer counts only where the kernel had ended the connection, and
-//! what was found then is kept: the network of a pod that is deleted by force is there for a moment longer.
+//! agent of the dead leader accepts in its place. No answer counts only where the kernel had ended a connection on which
+//! etcd had answered, and what was found then is kept: the network of a pod that is deleted by force is there for a
+//! moment longer.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -15,7 +16,7 @@ use tokio::time::{sleep, timeout};
 
 use super::plan::{Died, Evidence};
 use crate::config::Config;
-use crate::watch::{AGAIN, Knowledge, Trouble, until_it_ends};
+use crate::watch::{AGAIN, End, Knowledge, Trouble, until_it_ends};
 
 /// Longest wait for the leader's etcd to accept or refuse. Nodes of one cluster answer in a millisecond.
 const QUICK: Duration = Duration::from_millis(150);
@@ -114,8 +115,8 @@ async fn hold(
     // An etcd that is told to stop closes its clients' port first, and leads on while one of them holds a stream.
     for (port, idle) in [(clients, None), (address, Some(IDLE))] {
         let began = Instant::now();
-        let ended = until_it_ends(&port.to_string(), &tls).await.is_ok();
-        let ended = ended.then(|| began.elapsed());
+        let ended = until_it_ends(&port.to_string(), &tls).await.ok();
+        let ended = ended.map(|end| (end, began.elapsed()));
         if ended.is_some() {
             tell();
         }
@@ -126,13 +127,14 @@ async fn hold(
     }
 }
 
-/// Pure: whether what was found shows that it died; after a connection that has ended, if there was one, how long that
-/// was there, and after how long etcd would have ended it. The agent ends one at the clients' port when it is started
+/// Pure: whether what was found shows that it died; after a connection that has ended, if there was one, how and after
+/// how long, and after how long etcd would have ended it. The agent ends one at the clients' port when it is started
 /// again itself: a leader that was found to live since must be silent after another end.
-fn is_gone(found: Evidence, ended: Option<Duration>, idle: Option<Duration>) -> bool {
+fn is_gone(found: Evidence, ended: Option<(End, Duration)>, idle: Option<Duration>) -> bool {
     match found {
         Evidence::Gone => true,
-        Evidence::Silent => ended.is_some_and(|after| idle.is_none_or(|idle| after < idle)),
+        Evidence::Silent => ended
+            .is_some_and(|(end, after)| end == End::Cut && idle.is_none_or(|idle| after < idle)),
         Evidence::Alive | Evidence::Suspected => false,
     }
 }
@@ -315,14 +317,17 @@ mod tests {
     #[test]
     fn silence_counts_after_an_end_that_is_not_etcds_own() {
         let long = Some(IDLE);
+        let cut = |ms| Some((End::Cut, Duration::from_millis(ms)));
         // The end of a connection, after how long etcd ends it, and whether silence counts then.
         for (ended, idle, counts) in [
             (None, None, false),
             (None, long, false),
-            (Some(Duration::ZERO), None, true),
-            (long, None, true),
-            (Some(Duration::from_millis(4999)), long, true),
-            (long, long, false),
+            (cut(0), None, true),
+            (cut(5000), None, true),
+            (cut(4999), long, true),
+            (cut(5000), long, false),
+            (Some((End::Other, Duration::ZERO)), None, false),
+            (Some((End::Other, Duration::ZERO)), long, false),
         ] {
             let found = is_gone(Evidence::Silent, ended, idle);
             assert_eq!(found, counts, "{ended:?} {idle:?}");

@@ -14,6 +14,6 @@ mod view;
 mod volume;
 mod watcher;
 
-pub(crate) use hold::{AGAIN, until_it_ends};
+pub(crate) use hold::{AGAIN, End, until_it_ends};
 pub(crate) use view::{Knowledge, Own, Refusal};
 pub(crate) use watcher::{Trouble, start};
