@@ -20,6 +20,7 @@ pub fn all() -> Vec<Scenario> {
         of_disks(),
         of_power(),
         of_locks(),
+        of_objects(),
         of_events(),
         of_delays(),
     ];
@@ -186,6 +187,25 @@ fn of_locks() -> Vec<Scenario> {
                 of: Selector::Leader,
             }],
         )),
+    ]
+}
+
+/// Clients that keep objects as a kube-apiserver does.
+fn of_objects() -> Vec<Scenario> {
+    vec![
+        Scenario::faults(
+            "bare::objects_leader_killed",
+            "Clients write objects as they saw them last, and list them in pages of one revision while others compact, and \
+             the leader is killed: no write is on top of another one that was not seen, and pages fit together.",
+            [Fault::KillProcess {
+                container: Container::Etcd,
+                of: Selector::Leader,
+            }],
+        )
+        .lasts(4)
+        .keepers(6)
+        .compacts()
+        .operations_s(100),
     ]
 }
 
