@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use crate::cluster::Cluster;
 use crate::deploy::Keys;
 use crate::observe::{self, Reading};
-use crate::scenario::description::Load;
 use crate::scenario::inside::{Inside, POD};
+use crate::scenario::load::Load;
 use crate::scenario::outside::{Outside, Routes};
 use crate::scenario::subject::Subject;
 use crate::scenario::{Live, RunError};
@@ -298,6 +298,9 @@ pub(crate) fn rates(load: Load) -> Value {
         let clients = (load.operations_s / EACH).clamp(1, MOST_CLIENTS);
         rates["clients"] = json!(clients);
         rates["client_rate"] = json!(f64::from(load.operations_s) / f64::from(clients));
+    }
+    if load.keepers > 0 {
+        rates["keepers"] = json!(load.keepers);
     }
     if load.compares > 1 {
         rates["compares"] = json!(load.compares);

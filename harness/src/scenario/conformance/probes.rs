@@ -5,7 +5,7 @@ use kube::ResourceExt;
 use super::checklist::Checklist;
 use crate::scenario::Lab;
 use crate::scenario::client::{ClientPlan, RecordingClient};
-use crate::scenario::description::Load;
+use crate::scenario::load::Load;
 use crate::scenario::subject::Subject;
 use crate::timeouts;
 use crate::wait::{Poll, wait_until};

@@ -1,0 +1,73 @@
+//! What the recording client of a scenario does differently from its defaults. Pure.
+
+use etcd_history::check::OperationKind;
+use serde::Serialize;
+
+/// What the recording client does differently from its defaults.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Load {
+    /// True when a held connection is also given up after a deadline. False leaves it to the process that cuts it.
+    pub held_redials_on_deadline: bool,
+    /// True when the history is on disk, so that it outlives the restart of the client's node.
+    pub outlives_node: bool,
+    /// True when leases are short and left to end by themselves.
+    pub leases_expire: bool,
+    /// True when clients compact the store, and read at old revisions.
+    pub compacts: bool,
+    /// True when clients compact what is a moment old, and send transactions that write beside a read of what is
+    /// compacted.
+    pub compacted_txns: bool,
+    /// How often each compare of a transaction is sent, up to 1000. More than once takes etcd longer to apply, and
+    /// clients swap keys of their own then.
+    pub compares: u32,
+    /// True when each mixed client asks one member only; for bare members.
+    pub pinned: bool,
+    /// Milliseconds between two questions for the progress of each watch under load, 5 to 10000; 0: only in silence.
+    pub progress_ms: u32,
+    /// So many revisions ahead of what is there a further watch begins on each member, again and again; 0: none.
+    pub future: u32,
+    /// Clients that take locks and stand in elections in turn, each write guarded by its lock: up to 100.
+    pub holders: u32,
+    /// Clients that keep objects as a kube-apiserver does (guarded writes, lists in pages of one revision): up to 100.
+    pub keepers: u32,
+    /// Operations a second of the mixed clients together, 1 to 5000; 0: the recording client's default, 48.
+    pub operations_s: u32,
+}
+
+impl Default for Load {
+    fn default() -> Self {
+        Self {
+            held_redials_on_deadline: true,
+            outlives_node: false,
+            leases_expire: false,
+            compacts: false,
+            compacted_txns: false,
+            compares: 1,
+            pinned: false,
+            progress_ms: 0,
+            future: 0,
+            holders: 0,
+            keepers: 0,
+            operations_s: 0,
+        }
+    }
+}
+
+impl Load {
+    /// What must be seen of it, besides what every load has.
+    pub fn kinds(&self) -> Vec<OperationKind> {
+        let expire = self.leases_expire.then_some(OperationKind::LeaseEnd);
+        let compacts = self.compacts || self.compacted_txns;
+        let compact = compacts.then_some(OperationKind::Compact);
+        let guarded = [OperationKind::GuardedWrite, OperationKind::RefusedHolder];
+        let locks = guarded.into_iter().filter(|_| self.holders > 0);
+        expire.into_iter().chain(compact).chain(locks).collect()
+    }
+
+    /// Locks and elections that two clients at least compete for.
+    pub fn contested(&self) -> u32 {
+        let locks = self.holders.div_ceil(2);
+        let elections = self.holders / 2;
+        u32::from(locks > 1) + u32::from(elections > 1)
+    }
+}
