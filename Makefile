@@ -111,6 +111,10 @@ chart-kind: up ## installs, upgrades and removes the chart on the kind cluster, 
 upgrade-kind: up ## replaces the operator of FORMER (a commit) by this tree's under load, on the kind cluster
 	hack/upgrade-kind $(FORMER)
 
+.PHONY: page
+page: ## opens the operator's status page in a headless Chromium, if there is one; no cluster
+	hack/page
+
 .PHONY: registry
 registry: ## publishes a small release and the chart to a registry on this machine; no cluster, no Docker
 	hack/registry
