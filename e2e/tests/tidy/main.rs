@@ -6,6 +6,7 @@ mod chart;
 mod chart_kind;
 mod circles;
 mod clones;
+mod commands;
 mod documents;
 mod lexer;
 mod modules;
