@@ -13,6 +13,7 @@ mod modules;
 mod nextest;
 mod porcupine;
 mod published;
+mod pulled;
 mod purity;
 mod release;
 mod sizes;
