@@ -272,6 +272,13 @@ fn of_late_links() -> Vec<Scenario> {
         )
         .lasts(6),
         Scenario::faults(
+            "bare::lossy_leader",
+            "One packet in ten between the leader and the others is lost or damaged: TCP sends it again, and what is behind \
+             it waits for longer than some elections take.",
+            [disturb(Selector::Leader, Disturbance::Lose { percent: 10 })],
+        )
+        .lasts(6),
+        Scenario::faults(
             "bare::reset_leader",
             "Every connection between the leader and the others is reset every 150 ms.",
             [disturb(Selector::Leader, Disturbance::Reset { every_ms: 150 })],
