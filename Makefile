@@ -10,6 +10,9 @@ HARNESS := $(CARGO) run --locked -p harness --
 # What scenarios need and this machine may be without; a trial that needs anything else that is missing fails. KubeBlocks'
 # examples are not in this repository (ETCD_HARNESS_KUBEBLOCKS_EXAMPLES). CONTRIBUTING.md has the names.
 E2E_LACKS ?= manifests
+# What `harness bug` lists, and the versions that are needed for all of them.
+BUGS := 18667 15220 15271 20221 20418 13766 unsafe-no-fsync
+BUGS_IN := v3.5.2 v3.5.7 v3.5.9 v3.6.1 v3.6.16 v3.7.3
 SUITE := ETCD_HARNESS_RUNS=$(CURDIR)/runs E2E_REQUIRED=1 E2E_LACKS='$(E2E_LACKS)'
 
 .PHONY: help
@@ -17,9 +20,14 @@ help: ## what can be made
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 .PHONY: test
-test: ## unit, property, model and drift tests: no cluster, no Docker
+test: ## unit, property, model and drift tests: no cluster, no Docker; elections with each etcd that is built here
 	$(CARGO) test --workspace --exclude e2e --locked
 	$(CARGO) test --locked -p e2e --lib --test tidy
+	hack/etcd-tests --built
+
+.PHONY: test-etcd
+test-etcd: ## all tests of agents and backups that need real etcd, which is built; no cluster
+	hack/etcd-tests
 
 .PHONY: bare
 bare: ## every scenario with etcd members as plain containers; FILTER=locks: those whose names contain it
@@ -30,6 +38,15 @@ bare: ## every scenario with etcd members as plain containers; FILTER=locks: tho
 	ETCD_HARNESS_BARE=1 $(CARGO) test --locked -p harness --test bare -- --nocapture
 	$(HARNESS) bare all $(FILTER:%=--filter %)
 
+.PHONY: bare-smoke
+bare-smoke: ## two scenarios with bare members, each three times at most while a run proves nothing
+	images/docker.sh
+	images/rust.sh workload
+	images/etcd.sh
+	for name in bare::leader_killed bare::follower_split; do for _ in 1 2 3; do \
+		code=0; $(HARNESS) bare run $$name || code=$$?; [ $$code = 2 ] || break; done; \
+		[ $$code = 0 ] || exit $$code; done
+
 .PHONY: bugs-smoke
 bugs-smoke: ## two known bugs of etcd are found in the versions that the suite has anyway; a quarter of an hour at most
 	images/docker.sh
@@ -37,6 +54,13 @@ bugs-smoke: ## two known bugs of etcd are found in the versions that the suite h
 	images/etcd.sh
 	$(HARNESS) bug 18667 --seeds 1 --clean 0 --within 180
 	$(HARNESS) bug 20221 --seeds 1 --clean 0 --within 720
+
+.PHONY: bugs
+bugs: ## every known bug of etcd that there is a plan for, and a run of a version without it: an hour
+	images/docker.sh
+	images/rust.sh workload
+	images/etcd.sh $(BUGS_IN)
+	for bug in $(BUGS); do $(HARNESS) bug $$bug --seeds 1 --clean 1 || exit; done
 
 .PHONY: e2e
 e2e: up ## every scenario but the long ones on a real kind cluster; PART=2/6: a sixth of those that are not in the smoke subset
@@ -86,6 +110,18 @@ chart-kind: up ## installs, upgrades and removes the chart on the kind cluster, 
 .PHONY: upgrade-kind
 upgrade-kind: up ## replaces the operator of FORMER (a commit) by this tree's under load, on the kind cluster
 	hack/upgrade-kind $(FORMER)
+
+.PHONY: page
+page: ## opens the operator's status page in a headless Chromium, if there is one; no cluster
+	hack/page
+
+.PHONY: registry
+registry: ## publishes a small release and the chart to a registry on this machine; no cluster, no Docker
+	hack/registry
+
+.PHONY: workflows
+workflows: ## checks the workflows of .github with actionlint
+	hack/workflows
 
 .PHONY: alerts
 alerts: ## checks and tests the alerts with promtool (which takes minutes to build, once); no cluster

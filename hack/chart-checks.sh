@@ -100,6 +100,12 @@ check_objects() {
     shipped $(crds) 20-rbac.yaml 30-operator.yaml >"$WORK/least"
     render kb-system --set admission.install=false --set definitions.install=false >"$WORK/rendered"
     same "without policies and definitions" "$WORK/least" "$WORK/rendered"
+    shipped "${files[@]}" monitoring/pod-monitor.yaml monitoring/prometheus-rule.yaml >"$WORK/watched"
+    render kb-system --set monitoring.podMonitors=true --set monitoring.alerts=true >"$WORK/rendered"
+    same "with what Prometheus scrapes, and alerts" "$WORK/watched" "$WORK/rendered"
+    render kb-system --set monitoring.dashboard=true >"$WORK/rendered"
+    diff -u <(sed '1,/^  etcd-clusters.json: /d; s/^    //' "$WORK/rendered" | sed '/^---$/,$d') deploy/monitoring/grafana-dashboard.json >&2 ||
+        die "the dashboard of the chart is not that of deploy/monitoring"
     # What a registry would serve: links are followed when the chart is packaged.
     quiet_helm package "$CHART" --destination "$WORK" >/dev/null
     PACKAGE=$(echo "$WORK"/etcd-operator-*.tgz) render kb-system >"$WORK/rendered"
@@ -139,6 +145,14 @@ check_values() {
     times 0 kb-system
     times "$(grep -c 'imagePullPolicy:' "$WORK/shipped")" 'imagePullPolicy: Always'
     times 2 'name: registry-example'
+    # The account, who has each role, and who is meant by the policies.
+    times 1 '# ServiceAccount etcd-system/keeper'
+    times 1 'serviceAccountName: keeper'
+    times $(($(grep -cE '^# (Cluster)?RoleBinding ' "$WORK/found") + 1)) '  name: keeper'
+    times "$(grep -c 'system:serviceaccount:kb-system:etcd-operator' "$WORK/shipped")" 'system:serviceaccount:etcd-system:keeper'
+    times 4 'release: watch'
+    times 1 'grafana_board: "yes"'
+    times 0 'release: prometheus'
     times 1 'replicas: 3'
     times 1 'cpu: 200m'
     times 1 'memory: 320Mi'
@@ -157,6 +171,9 @@ check_values() {
     times 1 '# RoleBinding shop/etcd-operator'
     times 1 '# ClusterRoleBinding '
     times 1 '# ClusterRoleBinding /etcd-operator-cluster'
+    render kb-system --set account.create=false --set account.name=given >"$WORK/found"
+    ! grep -qx 'kind: ServiceAccount' "$WORK/found" || die "account.create=false: an account is made"
+    times 1 'serviceAccountName: given'
     render kb-system --set replicas=1 >"$WORK/found"
     times 0 'kind: PodDisruptionBudget'
     say "  other values: each has its effect"
@@ -165,7 +182,7 @@ check_values() {
 # The schema refuses what would only be noticed later, or never.
 check_schema() {
     local wrong
-    for wrong in namespaces={Shop} namespaces={a,a} replicas=0 replica=3 logLevel=verbose images.operator.tag= images.pullPolicy=Sometimes admission.enabled=false page.enabled=maybe placement.tolerations=x placement.nodeselector.a=b traces.collector=collector:4318 "traces.collector=http://collector observe:4318"; do
+    for wrong in namespaces={Shop} namespaces={a,a} replicas=0 replica=3 logLevel=verbose images.operator.tag= images.pullPolicy=Sometimes admission.enabled=false account.name=Other account.create=yes monitoring.alert=true monitoring.alerts=yes page.enabled=maybe placement.tolerations=x placement.nodeselector.a=b traces.collector=collector:4318 "traces.collector=http://collector observe:4318"; do
         if render kb-system --set "$wrong" >/dev/null 2>&1; then
             die "values.schema.json lets $wrong pass"
         fi

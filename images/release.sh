@@ -2,6 +2,7 @@
 # release.sh [OPTION...] [NAME...]: everything of a release, in dist/VERSION (default: all names):
 #   images/NAME                      OCI layout: operator, kbagent, metrics-exporter, etcd-backup, workload, for each architecture
 #   kubectl-kbetcd-linux-ARCH.tar.gz the kubectl plugin
+#   harness-linux-ARCH.tar.gz        the harness
 #   NAME.cdx.json                    SBOM of each program, by hack/sbom
 #   SHA256SUMS                       of all files; images count by the digest of their index
 # Options:
@@ -35,7 +36,9 @@ while [ $# -gt 0 ]; do
         *) break ;;
     esac
 done
-all=(operator kbagent metrics-exporter etcd-backup workload kubectl-kbetcd)
+all=(operator kbagent metrics-exporter etcd-backup workload kubectl-kbetcd harness)
+# Those that are archives and no images.
+tools=(kubectl-kbetcd harness)
 names=("$@")
 [ $# -gt 0 ] || names=("${all[@]}")
 for name in "${names[@]}"; do
@@ -99,7 +102,8 @@ compile() {
     export RUSTFLAGS="-C target-feature=+crt-static -C linker=$(linker "$1") --remap-path-prefix=$repo=/src --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo --remap-path-prefix=$2=/target"
     export "CC_$variable=$(linker "$1")"
     export "CFLAGS_$variable=-ffile-prefix-map=$repo=/src -ffile-prefix-map=${CARGO_HOME:-$HOME/.cargo}=/cargo -ffile-prefix-map=$2=/target"
-    "${CARGO:-cargo}" build "${flags[@]}" --target "$target" >&2
+    # The harness of a release names no folder of this machine.
+    ETCD_HARNESS_RELEASE=1 "${CARGO:-cargo}" build "${flags[@]}" --target "$target" >&2
 }
 
 # pack OUT TARGET_FOLDER: images and archives of what was compiled there.
@@ -114,20 +118,20 @@ pack() {
             is_for "$architecture" "$program"
             programs+=("$architecture=$program")
         done
-        if [ "$name" = kubectl-kbetcd ]; then
-            for program in "${programs[@]}"; do plugin "$out" "${program%%=*}" "${program#*=}"; done
+        if [[ " ${tools[*]} " == *" $name "* ]]; then
+            for program in "${programs[@]}"; do tool "$out" "$name" "${program%%=*}" "${program#*=}"; done
         else
             layout "$out/images/$name" "$name" "${programs[@]}"
         fi
     done
 }
 
-# plugin OUT ARCH PROGRAM: the archive that krew unpacks.
-plugin() {
-    mkdir -p "$WORK/plugin"
-    cp "$3" "$WORK/plugin/kubectl-kbetcd"
-    cp "$repo/LICENSE" "$WORK/plugin/LICENSE"
-    archive "$WORK/plugin" LICENSE kubectl-kbetcd | gzip -n -9 >"$1/kubectl-kbetcd-linux-$2.tar.gz"
+# tool OUT NAME ARCH PROGRAM: its archive; krew unpacks the plugin's.
+tool() {
+    mkdir -p "$WORK/$2"
+    cp "$4" "$WORK/$2/$2"
+    cp "$repo/LICENSE" "$WORK/$2/LICENSE"
+    archive "$WORK/$2" LICENSE "$2" | gzip -n -9 >"$1/$2-linux-$3.tar.gz"
 }
 
 # sums OUT: a line for each file, and for each image the digest that a registry shows.

@@ -38,7 +38,7 @@ roleRef:
   name: etcd-operator
 subjects:
 - kind: ServiceAccount
-  name: etcd-operator
+  name: {{ $.Values.account.name }}
   namespace: {{ $.Release.Namespace }}
 {{- end }}
 {{- end -}}

@@ -75,7 +75,7 @@ impl Bug {
         let fixed = clean.then_some(self.fixed);
         let versions = [self.affected].into_iter().chain(fixed);
         let mut images: Vec<String> = versions
-            .map(|version| self.plan(version, 0).image())
+            .flat_map(|version| self.plan(version, 0).images())
             .collect();
         images.dedup();
         images
@@ -376,6 +376,25 @@ mod tests {
         assert_eq!(command("unsafe-no-fsync"), "images/etcd.sh v3.6.16");
         let one = find("15220").expect("a bug").images(false);
         assert_eq!(one, ["etcd-harness/etcd:v3.5.7"]);
+    }
+
+    #[test]
+    fn make_bugs_has_every_bug_and_its_versions() {
+        let makefile = include_str!("../../../Makefile");
+        let words = |name: &str| -> Vec<&str> {
+            let mut lines = makefile.lines();
+            let line = lines.find_map(|line| line.strip_prefix(name));
+            line.expect(name).split_whitespace().collect()
+        };
+        let (mut listed, versions) = (words("BUGS := "), words("BUGS_IN := "));
+        let mut names: Vec<&str> = all().iter().map(|bug| bug.name).collect();
+        listed.sort_unstable();
+        names.sort_unstable();
+        assert_eq!(listed, names);
+        for image in all().iter().flat_map(|bug| bug.images(true)) {
+            let version = image.rsplit(':').next().unwrap_or_default();
+            assert!(versions.contains(&version), "{image}: {versions:?}");
+        }
     }
 
     #[test]

@@ -20,6 +20,7 @@ pub fn all() -> Vec<Scenario> {
         of_disks(),
         of_power(),
         of_locks(),
+        of_objects(),
         of_events(),
         of_delays(),
     ];
@@ -189,6 +190,25 @@ fn of_locks() -> Vec<Scenario> {
     ]
 }
 
+/// Clients that keep objects as a kube-apiserver does.
+fn of_objects() -> Vec<Scenario> {
+    vec![
+        Scenario::faults(
+            "bare::objects_leader_killed",
+            "Clients write objects as they saw them last, and list them in pages of one revision while others compact, and \
+             the leader is killed: no write is on top of another one that was not seen, and pages fit together.",
+            [Fault::KillProcess {
+                container: Container::Etcd,
+                of: Selector::Leader,
+            }],
+        )
+        .lasts(4)
+        .keepers(6)
+        .compacts()
+        .operations_s(100),
+    ]
+}
+
 /// Leaders that hesitate, and that others succeed.
 fn of_leaders() -> Vec<Scenario> {
     vec![
@@ -249,6 +269,13 @@ fn of_late_links() -> Vec<Scenario> {
             "bare::flapping_leader",
             "The leader's links are down for 700 ms and up for 500 in turn: leadership may move each time.",
             [disturb(Selector::Leader, Disturbance::Flap { down_ms: 700, up_ms: 500 })],
+        )
+        .lasts(6),
+        Scenario::faults(
+            "bare::lossy_leader",
+            "One packet in ten between the leader and the others is lost or damaged: TCP sends it again, and what is behind \
+             it waits for longer than some elections take.",
+            [disturb(Selector::Leader, Disturbance::Lose { percent: 10 })],
         )
         .lasts(6),
         Scenario::faults(

@@ -97,16 +97,21 @@ impl BareCluster {
         Ok(())
     }
 
-    /// Makes and starts all members.
+    /// Makes and starts all members, which have these images in turn.
     /// `client` is the image that has the program which some of them need.
-    pub(crate) async fn start_members(&self, image: &str, client: &str) -> Result<(), BareError> {
+    pub(crate) async fn start_members(
+        &self,
+        images: &[String],
+        client: &str,
+    ) -> Result<(), BareError> {
         let names = self.layout.names();
         let program = match self.layout.needs_program() {
             true => Some(self.program(client).await?),
             false => None,
         };
         let program = program.as_deref();
-        let made = names.iter().map(async |name| {
+        let each = names.iter().zip(images.iter().cycle());
+        let made = each.map(async |(name, image)| {
             let recipe = Recipe {
                 name,
                 image,

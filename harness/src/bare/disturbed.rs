@@ -181,6 +181,7 @@ impl Disturbed {
             ("stopped", sum(|line| line.stopped)),
             ("queued", sum(|line| line.queued)),
             ("resets", sum(|line| line.resets)),
+            ("lost", sum(|line| line.lost)),
         ];
         for (name, figure) in figures.into_iter().filter(|(_, figure)| *figure > 0) {
             healing.evidence.add(name, figure);

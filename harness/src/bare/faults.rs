@@ -170,6 +170,15 @@ async fn harmed(
     })
 }
 
+/// True for a fault that bare members can have, with what it needs between or beside them.
+pub(crate) fn is_possible(fault: &Fault) -> bool {
+    let able = Layout::new("", 3, &[])
+        .with_proxy(true)
+        .with_supervisor(true)
+        .with_failpoints(true);
+    means(fault, &able).is_ok()
+}
+
 /// The means for a fault. A split of two sides is one of the network where members have one of their own.
 ///
 /// # Errors
@@ -384,12 +393,13 @@ async fn all(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bare::{BarePlan, VERSION, bugs, catalog};
+    use crate::bare::{BarePlan, VERSION, bugs, catalog, shared};
     use crate::faults::FailAction;
 
     #[test]
     fn every_fault_of_the_catalogue_can_be_injected() {
-        for scenario in catalog::all() {
+        let all = catalog::all().into_iter().chain(shared::all());
+        for scenario in all {
             let plan = BarePlan::named(scenario.name, None, VERSION, 7).expect("a plan");
             for fault in scenario.all_faults() {
                 let means = means(fault, &plan.layout("7"));

@@ -22,14 +22,15 @@ pub(crate) fn needed(faults: &[Fault]) -> bool {
     faults.any(|fault| matches!(fault, Fault::Failpoint { .. }))
 }
 
-/// The version of etcd, as the build that these faults need.
+/// The version of etcd, as the build that these faults need; of several each.
 pub(crate) fn build(version: &str, faults: &[Fault]) -> String {
-    let (plain, flags) = version.split_at(version.find('+').unwrap_or(version.len()));
-    if needed(faults) && !plain.ends_with(SUFFIX) {
-        format!("{plain}{SUFFIX}{flags}")
-    } else {
-        version.to_owned()
+    if !needed(faults) {
+        return version.to_owned();
     }
+    let (plain, flags) = version.split_at(version.find('+').unwrap_or(version.len()));
+    let with_failpoints = |one: &str| format!("{}{SUFFIX}", one.trim_end_matches(SUFFIX));
+    let builds: Vec<String> = plain.split(',').map(with_failpoints).collect();
+    format!("{}{flags}", builds.join(","))
 }
 
 /// The one of these failpoints that the seed picks.

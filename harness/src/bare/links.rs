@@ -23,6 +23,7 @@ pub(crate) struct Rule {
     pub(crate) down_ms: u32,
     pub(crate) up_ms: u32,
     pub(crate) reset_ms: u32,
+    pub(crate) lost_percent: u8,
 }
 
 /// What a link has done under its rule, as the proxy says it.
@@ -45,6 +46,8 @@ pub(crate) struct Line {
     pub(crate) most_us: u64,
     pub(crate) resets: u64,
     pub(crate) downs: u32,
+    /// Pieces that were lost and sent again.
+    pub(crate) lost: u64,
 }
 
 /// What the proxy says of all links.
@@ -117,6 +120,10 @@ fn rule(how: Disturbance) -> Rule {
         },
         Disturbance::Reset { every_ms } => Rule {
             reset_ms: every_ms,
+            ..all
+        },
+        Disturbance::Lose { percent } => Rule {
+            lost_percent: percent,
             ..all
         },
     }
@@ -242,6 +249,12 @@ pub(crate) fn shown(rule: &Rule, lines: &[&Line]) -> Result<Evidence, String> {
         }
         evidence.add("resets", resets);
     }
+    if rule.lost_percent > 0 {
+        without("nothing was lost yet", &|line| line.lost > 0)?;
+        evidence.add("lost", sum(&|line| line.lost));
+        let most = lines.iter().map(|line| line.most_us).max();
+        evidence.add("held_most_ms", most.unwrap_or_default() / 1000);
+    }
     Ok(evidence)
 }
 
@@ -284,6 +297,7 @@ mod tests {
             most_us: 0,
             resets: 0,
             downs: 0,
+            lost: 0,
         }
     }
 
@@ -371,13 +385,21 @@ mod tests {
         assert!(shown(&reset, &[&seen]).is_err());
         seen.resets = 1;
         assert!(shown(&reset, &[&seen]).is_ok());
+
+        let lossy = rule(Disturbance::Lose { percent: 10 });
+        let mut seen = line(lossy);
+        seen.pieces = 9;
+        assert!(shown(&lossy, &[&seen]).is_err());
+        (seen.lost, seen.most_us) = (1, 200_900);
+        let evidence = shown(&lossy, &[&seen]).expect("shown");
+        assert_eq!(evidence.get("held_most_ms"), Some("200"));
     }
 
     #[test]
     fn what_the_proxy_says_is_read_and_its_rules_are_found() {
         let text = r#"{"links":[{"from":"a","to":"b","rule":{"blocked":true,"delay_ms":0,"jitter_ms":0,"bytes_s":0,
-            "down_ms":0,"up_ms":0,"reset_ms":0},"since_ms":5,"waiting":7,"bytes":0,"pieces":0,"stopped":1,"queued":0,
-            "least_us":0,"most_us":0,"resets":0,"downs":0}]}"#;
+            "down_ms":0,"up_ms":0,"reset_ms":0,"lost_percent":0},"since_ms":5,"waiting":7,"bytes":0,"pieces":0,"stopped":1,"queued":0,
+            "least_us":0,"most_us":0,"resets":0,"downs":0,"lost":0}]}"#;
         let report: Report = serde_json::from_str(text).expect("a report");
         let pair = |from: &str, to: &str| (from.to_owned(), to.to_owned());
         assert_eq!(report.of(&[pair("a", "b")]).map(|l| l[0].waiting), Ok(7));

@@ -34,6 +34,7 @@ mod plan;
 mod power;
 mod proxy;
 mod run;
+pub mod shared;
 mod since_start;
 mod status;
 mod supervisor;

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use etcd_history::check::{Expectations, InTime};
-use etcd_history::record::Route;
 
 use crate::bare::member::Layout;
-use crate::bare::{catalog, gofail, links};
+use crate::bare::{catalog, gofail, links, shared};
 use crate::faults::Fault;
 use crate::scenario::{Act, Plan, PlanError, Trial, auto_compaction};
 use crate::timeouts;
@@ -19,8 +18,8 @@ pub const VERSION: &str = "v3.6.16";
 pub struct BarePlan {
     /// Scenario, members, seed.
     pub plan: Plan,
-    /// Version of etcd, which is the tag of its image. What follows behind a `+` are flags that are switched on:
-    /// `v3.6.16+unsafe-no-fsync`.
+    /// Version of etcd, which is the tag of its image. Of several with commas between them the members have one each in
+    /// turn: `v3.5.35,v3.6.16`. What follows behind a `+` are flags that are switched on: `v3.6.16+unsafe-no-fsync`.
     pub version: String,
     /// What it looks for, where that is a known bug.
     pub hunt: Option<Hunt>,
@@ -38,20 +37,31 @@ pub struct Hunt {
 }
 
 impl BarePlan {
-    /// A plan for a bare scenario by its name; the scenario's first member count unless said otherwise.
+    /// A plan for a scenario by its name, of bare members' own or of those that both tiers have; the scenario's first
+    /// member count unless said otherwise.
     ///
     /// # Errors
-    /// [`PlanError`] for a name or a count that does not exist.
+    /// [`PlanError`] for a name or a count that does not exist, or versions that no member would have.
     pub fn named(
         name: &str,
         members: Option<u32>,
         version: &str,
         seed: u64,
     ) -> Result<Self, PlanError> {
-        Ok(Self {
-            plan: Plan::among(&catalog::all(), name, members, seed)?,
+        let all = [catalog::all(), shared::all()].concat();
+        let named = Self {
+            plan: Plan::among(&all, name, members, seed)?,
             version: version.to_owned(),
             hunt: None,
+        };
+        let (versions, members) = (named.versions().count(), named.plan.members);
+        if u32::try_from(versions).is_ok_and(|versions| versions <= members) {
+            return Ok(named);
+        }
+        Err(PlanError::Versions {
+            name: named.plan.scenario.name,
+            members,
+            versions,
         })
     }
 
@@ -91,11 +101,18 @@ impl BarePlan {
         gofail::needed(self.plan.scenario.all_faults())
     }
 
-    /// The image of its members.
-    pub fn image(&self) -> String {
+    /// The versions that its members have in turn, without flags.
+    fn versions(&self) -> impl Iterator<Item = &str> {
+        let plain = self.version.split('+').next().unwrap_or_default();
+        plain.split(',')
+    }
+
+    /// The images that its members have in turn.
+    pub fn images(&self) -> Vec<String> {
         let build = self.build();
-        let version = build.split('+').next().unwrap_or_default();
-        format!("etcd-harness/etcd:{version}")
+        let plain = build.split('+').next().unwrap_or_default();
+        let image = |version: &str| format!("etcd-harness/etcd:{version}");
+        plain.split(',').map(image).collect()
     }
 
     /// Its members in a run with this name: behind a proxy where a fault needs one, else with a network of their own
@@ -128,8 +145,8 @@ impl BarePlan {
         }
     }
 
-    /// What the checks expect. There is no Kubernetes and no leader service: what a scenario promises of that route is
-    /// not claimed, and the gaps of the client that dials all members are only reported.
+    /// What the checks expect. There is no Kubernetes, no leader service and no agent: gaps, and how soon a leader is
+    /// elected, are only reported.
     pub(crate) fn expectations(&self) -> Expectations {
         let members = self.plan.members;
         let promise = &self.plan.scenario.promise;
@@ -143,10 +160,9 @@ impl BarePlan {
         }
         expectations.kubernetes = false;
         expectations.planned = false;
-        let through_service = |route| matches!(route, Route::ServiceFresh | Route::ServiceHeld);
-        expectations
-            .gaps
-            .retain(|budget| !through_service(budget.route));
+        // Nor are there agents that elect at once.
+        expectations.gaps.clear();
+        expectations.terms_per_election = None;
         let limit_ms = u64::try_from(timeouts::BARE_WHOLE.as_millis()).unwrap_or(u64::MAX);
         let in_time = |(from, to): (&str, &str)| InTime {
             from: from.to_owned(),
@@ -185,13 +201,15 @@ mod tests {
 
     #[test]
     fn nothing_is_claimed_of_a_service_that_is_not_there() {
-        for scenario in catalog::all() {
+        for scenario in catalog::all().into_iter().chain(shared::all()) {
             let expectations = plan(scenario.name).expectations();
             assert!(!expectations.kubernetes, "{}", scenario.name);
             assert!(expectations.gaps.is_empty(), "{}", scenario.name);
+            assert_eq!(expectations.terms_per_election, None, "{}", scenario.name);
             let faults = scenario.all_faults().len() * scenario.rounds() as usize;
             assert_eq!(expectations.faults as usize, faults, "{}", scenario.name);
-            assert_eq!(expectations.members, 3, "{}", scenario.name);
+            let members = scenario.members.first().copied();
+            assert_eq!(Some(expectations.members), members, "{}", scenario.name);
         }
     }
 
@@ -254,7 +272,7 @@ mod tests {
             plan.replay(),
             "harness bare run bare::all_killed --members 5 --version v3.6.1 --seed 9"
         );
-        assert_eq!(plan.image(), "etcd-harness/etcd:v3.6.1");
+        assert_eq!(plan.images(), ["etcd-harness/etcd:v3.6.1"]);
         let again = BarePlan::named(&plan.plan.trial(), None, "v3.6.1", 9).expect("a plan");
         assert_eq!(again, plan);
     }
@@ -264,10 +282,36 @@ mod tests {
         let mut plan = plan("bare::all_killed");
         assert!(!plan.layout("7").is_supervised());
         plan.version = "v3.6.1+unsafe-no-fsync".to_owned();
-        assert_eq!(plan.image(), "etcd-harness/etcd:v3.6.1");
+        assert_eq!(plan.images(), ["etcd-harness/etcd:v3.6.1"]);
         let command = plan.layout("7").command("bare-7-0");
         assert!(command.contains(&"--unsafe-no-fsync=true".to_owned()));
         assert!(plan.replay().contains("--version v3.6.1+unsafe-no-fsync"));
+    }
+
+    #[test]
+    fn members_have_several_versions_in_turn_and_none_is_for_nobody() {
+        let of = |version| BarePlan::named("bare::all_killed", Some(3), version, 7);
+        let two = of("v3.5.35,v3.6.16+unsafe-no-fsync").expect("a plan");
+        let images = ["etcd-harness/etcd:v3.5.35", "etcd-harness/etcd:v3.6.16"];
+        assert_eq!(two.images(), images);
+        let command = two.layout("7").command("bare-7-0");
+        assert!(command.contains(&"--unsafe-no-fsync=true".to_owned()));
+        assert!(
+            two.replay()
+                .contains("--version v3.5.35,v3.6.16+unsafe-no-fsync")
+        );
+        let error = of("v3.5.35,v3.6.1,v3.6.16,v3.7.3").expect_err("one is for nobody");
+        let text = error.to_string();
+        assert!(
+            text.contains("4 versions") && text.contains("3 members"),
+            "{text}"
+        );
+        let mut save = plan("bare::leader_panics_in_save");
+        save.version = "v3.6.1,v3.6.16-gofail".to_owned();
+        assert!(
+            save.replay()
+                .contains("--version v3.6.1-gofail,v3.6.16-gofail ")
+        );
     }
 
     #[test]
@@ -275,14 +319,14 @@ mod tests {
         let mut plan = plan("bare::leader_panics_in_save");
         assert!(plan.layout("7").has_failpoints());
         plan.version = "v3.6.1+unsafe-no-fsync".to_owned();
-        assert_eq!(plan.image(), "etcd-harness/etcd:v3.6.1-gofail");
+        assert_eq!(plan.images(), ["etcd-harness/etcd:v3.6.1-gofail"]);
         let build = "--version v3.6.1-gofail+unsafe-no-fsync --seed 7";
         assert!(plan.replay().ends_with(build), "{}", plan.replay());
         let command = plan.layout("7").command("bare-7-0");
         assert!(command.contains(&"--unsafe-no-fsync=true".to_owned()));
         let named = |version| BarePlan::named("bare::all_killed", None, version, 7);
         let plain = named("v3.6.1-gofail").expect("a plan");
-        assert_eq!(plain.image(), "etcd-harness/etcd:v3.6.1-gofail");
+        assert_eq!(plain.images(), ["etcd-harness/etcd:v3.6.1-gofail"]);
         assert!(!plain.layout("7").has_failpoints());
     }
 

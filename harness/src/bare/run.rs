@@ -90,7 +90,7 @@ async fn run_with(lab: &BareLab, plan: &BarePlan, live: Live) -> Result<TrialRes
 
 async fn run_in(lab: &BareLab, plan: &BarePlan) -> Result<TrialResult, BareError> {
     let started = Timestamp::now();
-    lab.find_images(&[plan.image()]).await?;
+    lab.find_images(&plan.images()).await?;
     let whole = &plan.plan;
     let dir = RunDir::create(&lab.runs, started, &whole.trial(), whole.seed)?;
     let replay = plan.replay();
@@ -287,13 +287,13 @@ impl<'a> BareRun<'a> {
         let (lab, cluster) = (self.lab, self.cluster);
         let begin = lab.live.seconds();
         cluster.make_networks().await?;
-        let image = self.plan.image();
+        let images = self.plan.images();
         // A hunt looks for its bug itself, with the bug's own checks.
         let judged = self.plan.hunt.is_none() && trial.judged_live();
         let load = (self.plan.plan.seed, trial.load, judged);
         let members = async {
             cluster.make_proxy(&lab.client_image, load.0).await?;
-            cluster.start_members(&image, &lab.client_image).await?;
+            cluster.start_members(&images, &lab.client_image).await?;
             cluster
                 .wait_whole(timeouts::patient(timeouts::BARE_WHOLE))
                 .await

@@ -50,7 +50,7 @@ pub(crate) fn route(route: Route) -> &'static str {
 }
 
 /// The word for a stage.
-fn stage(stage: Stage) -> &'static str {
+pub(super) fn stage(stage: Stage) -> &'static str {
     match stage {
         Stage::Election => "election",
         Stage::Label => "label",

@@ -56,6 +56,13 @@ pub struct Repository {
     root: PathBuf,
 }
 
+/// Of a harness that was installed: the folder that it was compiled in, as long as that is there. One of a release was
+/// compiled elsewhere, and is the same wherever that was (`images/release.sh`).
+const COMPILED: Option<&str> = match option_env!("ETCD_HARNESS_RELEASE") {
+    Some(_) => None,
+    None => Some(env!("CARGO_MANIFEST_DIR")),
+};
+
 impl Repository {
     /// Finds it: `ETCD_HARNESS_ROOT`, else a parent of the working directory, else where this binary was compiled.
     ///
@@ -64,8 +71,7 @@ impl Repository {
     pub fn find() -> Result<Self, RepositoryError> {
         let named = std::env::var_os("ETCD_HARNESS_ROOT").map(PathBuf::from);
         let working = std::env::current_dir().unwrap_or_default();
-        // Of a harness that was installed: the clone that it was installed from, as long as that is there.
-        let compiled = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
+        let compiled = COMPILED.map(Path::new).and_then(Path::parent);
         Self::among(named, &working, compiled)
     }
 

@@ -28,7 +28,7 @@ enum Command {
     /// without their image are left out and named.
     #[command(disable_version_flag = true)]
     All(AllArgs),
-    /// Lists the scenarios.
+    /// Lists the scenarios of bare members; `harness list` says which of a cluster's they can run, too.
     List,
 }
 
@@ -38,7 +38,7 @@ struct AllArgs {
     /// Only scenarios whose names contain this.
     #[arg(long, default_value = "")]
     filter: String,
-    /// Version of etcd, the tag of an image `etcd-harness/etcd`.
+    /// Version of etcd, the tag of an image `etcd-harness/etcd`; of several, with commas, members have one each in turn.
     #[arg(long, default_value = VERSION)]
     version: String,
     /// Seed of all random choices; random itself when not given.
@@ -60,7 +60,7 @@ struct RunArgs {
     /// Members of the etcd cluster; the scenario's first count when not given.
     #[arg(long)]
     members: Option<u32>,
-    /// Version of etcd, the tag of an image `etcd-harness/etcd`.
+    /// Version of etcd, the tag of an image `etcd-harness/etcd`; of several, with commas, members have one each in turn.
     #[arg(long, default_value = VERSION)]
     version: String,
     /// Seed of all random choices; random itself when not given.
@@ -161,7 +161,7 @@ async fn with_images(lab: &BareLab, plans: Vec<BarePlan>) -> Result<Vec<BarePlan
     let mut there = Vec::new();
     let mut missing = None;
     for plan in plans {
-        match lab.find_images(&[plan.image()]).await {
+        match lab.find_images(&plan.images()).await {
             Ok(()) => there.push(plan),
             Err(error @ BareError::FindImages { .. }) if plan.has_failpoints() => {
                 println!("left out: {}: {error}", plan.plan.scenario.name);

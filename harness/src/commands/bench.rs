@@ -183,7 +183,8 @@ async fn bench_failover(args: FailoverArgs, target: &TargetArgs) -> CommandResul
     }
     if let Some(path) = args.json.or(json) {
         json::write(&path, &reports)?;
-        println!("{}", path.display());
+        let drawn = json::write_picture(&path, &crate::bench::picture::picture(&reports))?;
+        println!("{}\n{}", path.display(), drawn.display());
     }
     Ok(exit)
 }

@@ -92,12 +92,12 @@ impl Command {
             | Command::Bare(_)
             | Command::Bug(_) => false,
             Command::Bench(args) => !args.is_offline(),
+            Command::Run(args) => !args.is_bare(),
             Command::Doctor(_)
             | Command::Up(_)
             | Command::Down(_)
             | Command::Status(_)
             | Command::Logs(_)
-            | Command::Run(_)
             | Command::Fault(_)
             | Command::Addresses(_) => true,
         }
@@ -174,13 +174,14 @@ mod tests {
     }
 
     /// Commands that work on no cluster.
-    const WITHOUT: [&str; 9] = [
+    const WITHOUT: [&str; 10] = [
         "list",
         "check runs/a",
         "convert a.jsonl b.bin",
         "report runs/a",
         "bare list",
         "bare run bare::all_killed",
+        "run failover::leader_frozen --tier bare",
         "bug 18667",
         "bench power runs/a",
         "bench failover --from runs/a",

@@ -1,6 +1,6 @@
-//! Reports of benches as files.
+//! Reports of benches as files, and their pictures beside them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use serde::Serialize;
@@ -13,4 +13,11 @@ pub(super) fn write(path: &Path, report: &impl Serialize) -> anyhow::Result<()> 
             .with_context(|| format!("failed to make {}", folder.display()))?;
     }
     std::fs::write(path, text + "\n").with_context(|| format!("failed to write {}", path.display()))
+}
+
+/// Writes the picture of a report that is in this file beside it, and says where.
+pub(super) fn write_picture(report: &Path, svg: &str) -> anyhow::Result<PathBuf> {
+    let path = report.with_extension("svg");
+    std::fs::write(&path, svg).with_context(|| format!("failed to write {}", path.display()))?;
+    Ok(path)
 }

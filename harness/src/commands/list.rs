@@ -1,6 +1,7 @@
 //! `harness list`: all scenarios, with their stories.
 
 use super::{CommandResult, Exit, TargetArgs};
+use crate::bare::shared::{Tier, tiers};
 use crate::scenario::catalog;
 
 /// Arguments of `harness list`.
@@ -33,13 +34,16 @@ pub(super) async fn run(args: Args, _target: &TargetArgs) -> CommandResult {
             (_, true) => "long",
             _ => "",
         };
+        let tiers: Vec<&str> = tiers(scenario).into_iter().map(Tier::word).collect();
         println!(
-            "{:<56} {counts:<10} {mark:<6} {}",
-            scenario.name, scenario.story
+            "{:<56} {counts:<10} {mark:<6} {:<10} {}",
+            scenario.name,
+            tiers.join(","),
+            scenario.story
         );
         if args.verbose {
             for fault in scenario.all_faults() {
-                println!("{:<68} - {fault}", "");
+                println!("{:<79} - {fault}", "");
             }
         }
     }

@@ -228,6 +228,7 @@ impl fmt::Display for Disturbance {
             Disturbance::Flap { down_ms, up_ms } => {
                 write!(f, "nothing for {down_ms} ms and all for {up_ms} ms in turn")
             }
+            Disturbance::Lose { percent } => write!(f, "{percent} % lost and sent again"),
             Disturbance::Reset { every_ms } => write!(f, "resets every {every_ms} ms"),
         }
     }

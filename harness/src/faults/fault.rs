@@ -295,6 +295,12 @@ pub enum Disturbance {
         /// For so many everything.
         up_ms: u32,
     },
+    /// Some of it is lost and sent again, as TCP does it: 200 ms later, twice as much later each further time, and what
+    /// is behind it waits. What is damaged on the way is lost, too.
+    Lose {
+        /// So many pieces of a hundred.
+        percent: u8,
+    },
     /// Every connection is reset again and again.
     Reset {
         /// Every so many milliseconds.

@@ -210,6 +210,12 @@ impl Scenario {
         self.with(|trial| trial.load.holders = holders)
     }
 
+    /// So many clients keep objects as a kube-apiserver does.
+    #[must_use]
+    pub fn keepers(self, keepers: u32) -> Self {
+        self.with(|trial| trial.load.keepers = keepers)
+    }
+
     /// The mixed clients send so many operations a second together.
     #[must_use]
     pub fn operations_s(self, operations: u32) -> Self {

@@ -302,6 +302,9 @@ pub(crate) fn rates(load: Load) -> Value {
         rates["clients"] = json!(clients);
         rates["client_rate"] = json!(f64::from(load.operations_s) / f64::from(clients));
     }
+    if load.keepers > 0 {
+        rates["keepers"] = json!(load.keepers);
+    }
     if load.compares > 1 {
         rates["compares"] = json!(load.compares);
     }

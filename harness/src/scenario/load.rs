@@ -28,6 +28,8 @@ pub struct Load {
     pub future: u32,
     /// Clients that take locks and stand in elections in turn, each write guarded by its lock: up to 100.
     pub holders: u32,
+    /// Clients that keep objects as a kube-apiserver does (guarded writes, lists in pages of one revision): up to 100.
+    pub keepers: u32,
     /// Operations a second of the mixed clients together, 1 to 5000; 0: the recording client's default, 48.
     pub operations_s: u32,
 }
@@ -45,6 +47,7 @@ impl Default for Load {
             progress_ms: 0,
             future: 0,
             holders: 0,
+            keepers: 0,
             operations_s: 0,
         }
     }

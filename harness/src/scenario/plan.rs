@@ -38,6 +38,18 @@ pub enum PlanError {
         /// Members that make sense.
         wanted: Vec<u32>,
     },
+    /// More versions of etcd than members that could have one.
+    #[error(
+        "failed to plan {name} with {versions} versions of etcd: it has {members} members, name one for each at most"
+    )]
+    Versions {
+        /// The scenario.
+        name: &'static str,
+        /// Members of the plan.
+        members: u32,
+        /// Versions asked for.
+        versions: usize,
+    },
 }
 
 impl Plan {

@@ -16,6 +16,7 @@ use crate::{
     connection::Held,
     locks::{Holder, Prize},
     mix::{Mix, Step},
+    objects::Keeper,
     recorder::Attempt,
     schedule::until,
 };
@@ -39,6 +40,8 @@ fn choose(pinned: bool, local: u32, members: usize, rng: &mut StdRng) -> usize {
 
 /// Number of the first client that takes locks.
 const FIRST_HOLDER: u32 = 5000;
+/// Number of the first client that keeps objects.
+const FIRST_KEEPER: u32 = 6000;
 
 /// What decides on the next request, from the answers so far.
 trait Asks {
@@ -57,6 +60,16 @@ impl Asks for Mix {
 }
 
 impl Asks for Holder {
+    fn next(&mut self, op: OpId) -> Step {
+        self.next(op)
+    }
+
+    fn learn(&mut self, request: &Request, outcome: &Outcome) {
+        self.learn(request, outcome);
+    }
+}
+
+impl Asks for Keeper {
     fn next(&mut self, op: OpId) -> Step {
         self.next(op)
     }
@@ -85,6 +98,14 @@ pub(crate) async fn hold(shared: Arc<Shared>, number: u32) {
     };
     let holder = Holder::new(config.seed, client, &config.prefix, prize);
     Box::pin(ask(&shared, FIRST_HOLDER + number, holder)).await;
+}
+
+/// Runs one client that keeps objects.
+pub(crate) async fn keep(shared: Arc<Shared>, number: u32) {
+    let client = shared.recorder.client(FIRST_KEEPER + number);
+    let config = &shared.config;
+    let keeper = Keeper::new(config.seed, client, &config.prefix);
+    Box::pin(ask(&shared, FIRST_KEEPER + number, keeper)).await;
 }
 
 /// Asks until the traffic ends. Even clients hold their connection, odd ones dial for every operation.

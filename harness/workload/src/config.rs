@@ -19,6 +19,8 @@ const COMPARES: std::ops::RangeInclusive<u32> = 1..=1000;
 const CLIENTS_MAX: u32 = 900;
 /// Most clients that take locks.
 const HOLDERS_MAX: u32 = 100;
+/// Most clients that keep objects.
+const KEEPERS_MAX: u32 = 100;
 
 /// The whole configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -112,6 +114,8 @@ pub(crate) struct Rates {
     /// Clients that take a lock or stand in an election in turn, under leases of a second or two, and write what it
     /// guards.
     pub(crate) holders: u32,
+    /// Clients that keep objects as a kube-apiserver does: guarded writes, and lists in pages of one revision.
+    pub(crate) keepers: u32,
     /// Milliseconds between two status questions to a member.
     pub(crate) status_ms: u64,
     /// Watches on every member and through the service.
@@ -138,6 +142,7 @@ impl Default for Rates {
             progress_ms: 0,
             future: 0,
             holders: 0,
+            keepers: 0,
             status_ms: 100,
             watch: true,
         }
@@ -209,6 +214,9 @@ impl Config {
         }
         if rates.holders > HOLDERS_MAX {
             return Err(ConfigError::Reject("holders must be at most 100"));
+        }
+        if rates.keepers > KEEPERS_MAX {
+            return Err(ConfigError::Reject("keepers must be at most 100"));
         }
         Ok(config)
     }
@@ -301,6 +309,7 @@ mod tests {
             (r#""seed":7,"rates":{"compares":1001}"#, "compares"),
             (r#""seed":7,"rates":{"clients":901}"#, "clients"),
             (r#""seed":7,"rates":{"holders":101}"#, "holders"),
+            (r#""seed":7,"rates":{"keepers":101}"#, "keepers"),
             (r#""seed":7,"access":{"password":"x"}"#, "password"),
             (r#""seed":7,"access":{"user":"/account"}"#, "access.tls"),
         ] {

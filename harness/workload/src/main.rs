@@ -24,6 +24,7 @@ mod locks;
 mod login;
 mod mix;
 mod names;
+mod objects;
 mod progress;
 mod proxy;
 mod reach;

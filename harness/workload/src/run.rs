@@ -193,6 +193,9 @@ fn traffic(shared: &Arc<Shared>) -> JoinSet<()> {
     for number in 0..rates.holders {
         tasks.spawn(clients::hold(Arc::clone(shared), number));
     }
+    for number in 0..rates.keepers {
+        tasks.spawn(clients::keep(Arc::clone(shared), number));
+    }
     let writers = [
         Writer {
             route: Route::ServiceFresh,

@@ -318,6 +318,19 @@ fn disturbed() -> Vec<Scenario> {
         }])
         .promise(Promise::continuity(ProcessKilled).elected_by_timers()),
         Scenario::operations(
+            "operation::restart_leader_killed",
+            "The leader's etcd is killed in the middle of a rolling restart: the others elect, and the restart is completed.",
+            [Operation::Restart],
+        )
+        // Of three members two would be down.
+        .members([5])
+        .and_meanwhile([Fault::KillProcess {
+            container: Container::Etcd,
+            of: Selector::Leader,
+        }])
+        .promise(Promise::continuity(ProcessKilled).elected_by_timers())
+        .long(),
+        Scenario::operations(
             "operation::restart_operator_killed",
             "Both operators are killed in the middle of a rolling restart: it continues when one is back.",
             [Operation::Restart],

@@ -37,6 +37,8 @@ pub(crate) struct Told {
     pub(crate) resets: u64,
     /// How often it has gone down.
     pub(crate) downs: u32,
+    /// Pieces that were lost, once or several times.
+    pub(crate) lost: u64,
 }
 
 /// One link.
@@ -161,7 +163,7 @@ impl Link {
 
     /// A piece was written.
     pub(crate) fn passed(&self, piece: &Piece) {
-        let (_, set) = *self.rule.borrow();
+        let (rule, set) = *self.rule.borrow();
         if piece.arrived < set {
             return;
         }
@@ -174,6 +176,7 @@ impl Link {
         };
         told.most_us = told.most_us.max(took);
         told.pieces += 1;
+        told.lost += u64::from(rule.losses(piece.random) > 0);
         told.bytes += piece.bytes.len() as u64;
     }
 

@@ -10,6 +10,12 @@ const LONGEST_MS: u32 = 60_000;
 const SLOWEST: u32 = 256;
 /// Shortest time of a flap and between two resets, in milliseconds.
 const SHORTEST_MS: u32 = 20;
+/// Until TCP sends again what was not acknowledged, in milliseconds: twice as long each further time.
+const AGAIN_MS: u32 = 200;
+/// Most times that a piece is lost.
+const LOSSES_MAX: u32 = 5;
+/// Most pieces of a hundred that are lost.
+const LOST_MAX: u8 = 50;
 
 /// The rule of one link, which leads one way. Without any of it everything passes at once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +35,8 @@ pub(crate) struct Rule {
     pub(crate) up_ms: u32,
     /// Every connection is reset so often; 0: never.
     pub(crate) reset_ms: u32,
+    /// So many pieces of a hundred are lost and sent again, and what is behind them waits, as with TCP; 0: none.
+    pub(crate) lost_percent: u8,
 }
 
 /// Whether something passes at a moment.
@@ -74,6 +82,9 @@ impl Rule {
                 "reset_ms must be 0 (never) or at least {SHORTEST_MS}"
             ));
         }
+        if self.lost_percent > LOST_MAX {
+            return Err(format!("lost_percent must be at most {LOST_MAX}"));
+        }
         Ok(())
     }
 
@@ -113,7 +124,15 @@ impl Rule {
     /// By how much a piece is delayed, given a random number.
     pub(crate) fn delay(&self, random: u64) -> Duration {
         let jitter = random % (u64::from(self.jitter_ms) * 1000 + 1);
-        ms(self.delay_ms) + Duration::from_micros(jitter)
+        let again = ms(AGAIN_MS) * ((1 << self.losses(random)) - 1);
+        ms(self.delay_ms) + Duration::from_micros(jitter) + again
+    }
+
+    /// How often a piece is lost before it arrives, given a random number.
+    pub(crate) fn losses(&self, random: u64) -> u32 {
+        let draws = (0..LOSSES_MAX).map(|time| (random >> (24 + 8 * time)) & 0xff);
+        let is_lost = |draw: &u64| draw * 100 < u64::from(self.lost_percent) * 256;
+        u32::try_from(draws.take_while(is_lost).count()).unwrap_or(LOSSES_MAX)
     }
 
     /// How long a piece occupies the link.
@@ -187,6 +206,34 @@ mod tests {
     }
 
     #[test]
+    fn what_is_lost_comes_after_the_time_of_tcp_and_as_often_as_asked() {
+        let rule = Rule {
+            lost_percent: 10,
+            ..Rule::default()
+        };
+        let mut random = 1_u64;
+        let mut draw = || {
+            random = random.wrapping_mul(6_364_136_223_846_793_005);
+            random = random.wrapping_add(1_442_695_040_888_963_407);
+            random
+        };
+        let drawn: Vec<u64> = (0..20_000).map(|_| draw()).collect();
+        let lost: Vec<u64> = drawn
+            .iter()
+            .copied()
+            .filter(|random| rule.losses(*random) > 0)
+            .collect();
+        assert!((1_600..2_400).contains(&lost.len()), "{}", lost.len());
+        for random in drawn {
+            let waits = [0, 200, 600, 1400, 3000, 6200];
+            let times = usize::try_from(rule.losses(random)).unwrap();
+            assert_eq!(rule.delay(random), at(waits[times]));
+        }
+        assert_eq!(rule.losses(0), LOSSES_MAX);
+        assert_eq!(Rule::default().losses(0), 0);
+    }
+
+    #[test]
     fn a_slow_link_takes_its_time_for_each_byte() {
         let rule = Rule {
             bytes_s: 1000,
@@ -214,6 +261,7 @@ mod tests {
             (r#"{"bytes_s":255}"#, "bytes_s"),
             (r#"{"down_ms":100}"#, "up_ms"),
             (r#"{"reset_ms":1}"#, "reset_ms"),
+            (r#"{"lost_percent":51}"#, "lost_percent"),
         ] {
             let rule: Rule = serde_json::from_str(text).unwrap();
             assert!(rule.check().unwrap_err().contains(word), "{text}");

@@ -169,6 +169,20 @@ async fn a_slow_link_takes_its_time_and_says_who_waited() {
 }
 
 #[tokio::test]
+async fn what_is_lost_comes_later_and_in_order() {
+    let rig = Rig::new().await;
+    let (mut a, mut b) = rig.connect().await;
+    rig.set(A, B, r#"{"lost_percent":30}"#);
+    for piece in 0..30 {
+        a.write_all(&[piece]).await.unwrap();
+        pause(Duration::from_millis(5)).await;
+    }
+    assert_eq!(read(&mut b, 30).await, (0..30).collect::<Vec<u8>>());
+    let told = rig.when(|told| told.bytes == 30).await;
+    assert!(told.lost > 0 && told.most_us >= 200_000, "{told:?}");
+}
+
+#[tokio::test]
 async fn a_flapping_link_passes_what_came_while_it_was_down_when_it_is_up() {
     let rig = Rig::new().await;
     let (mut a, mut b) = rig.connect().await;
