@@ -190,9 +190,29 @@ check_schema() {
     say "  schema: wrong values are refused"
 }
 
-# Our own kinds by the schemas of deploy/crds; Kubernetes' own where their schemas can be downloaded.
+# kubernetes_schemas FOLDER KINDS: schemas of Kubernetes' own kinds, from the module of the oldest version that the chart accepts.
+kubernetes_schemas() {
+    local source
+    command -v go >/dev/null 2>&1 && command -v jq >/dev/null 2>&1 || return 1
+    source=$(cd / && go mod download -json "k8s.io/kubernetes@v$OLDEST_KUBERNETES" 2>"$WORK/log" | jq -r '.Dir // empty') || return 1
+    [ -r "$source/api/openapi-spec/swagger.json" ] || return 1
+    mkdir -p "$1"
+    jq -r --arg kinds "$2" -f hack/kinds.jq "$source/api/openapi-spec/swagger.json" |
+        awk -F'\t' -v folder="$1" '{print $2 > (folder "/" $1 ".json")}'
+}
+
+# conform FILE: what kubeconform says of the objects of a file, by the schemas in "${where[@]}". CRDs have none, nor have the
+# Prometheus operator's kinds.
+conform() {
+    "$KUBECONFORM" -summary -skip CustomResourceDefinition,PodMonitor,PrometheusRule -kubernetes-version "$OLDEST_KUBERNETES" \
+        "${where[@]}" <"$1" >"$WORK/conforms" || { cat "$WORK/conforms" >&2; die "kubeconform refuses what the chart renders"; }
+    ! grep -q 'Valid: 0' "$WORK/conforms" || die "kubeconform has found nothing to check"
+    say "  kubeconform: $(grep '^Summary' "$WORK/conforms")"
+}
+
+# Our own kinds by the schemas of deploy/crds; Kubernetes' own by those of its module, or where they can be downloaded.
 check_schemas_of_kinds() {
-    local folder="$WORK/schemas" file kind
+    local folder="$WORK/schemas" file kind kinds
     local -a where
     mkdir -p "$folder/templates" "$WORK/kinds"
     printf 'apiVersion: v2\nname: schemas\nversion: 0.1.0\n' >"$folder/Chart.yaml"
@@ -204,17 +224,18 @@ check_schemas_of_kinds() {
         "$HELM" template schemas "$folder" | grep '^{' >"$WORK/kinds/$kind.json"
     done
     where=(-schema-location "$WORK/kinds/{{.ResourceKind}}.json")
-    if curl -fsI --max-time 5 https://raw.githubusercontent.com/yannh/kubernetes-json-schema/master/README.md >/dev/null 2>&1; then
+    render "$OTHER_NAMESPACE" --values "$CHART/ci/other-values.yaml" >"$WORK/rendered"
+    kinds=$(cat "$WORK/default" "$WORK/rendered" | sed -n 's/^kind: //p' | sort -u | tr '\n' ' ')
+    if kubernetes_schemas "$WORK/kubernetes" "${kinds% }"; then
+        where+=(-schema-location "$WORK/kubernetes/{{.ResourceKind}}{{.KindSuffix}}.json")
+    elif curl -fsI --max-time 5 https://raw.githubusercontent.com/yannh/kubernetes-json-schema/master/README.md >/dev/null 2>&1; then
         where+=(-schema-location default)
     else
-        say "  kubeconform: Kubernetes' own kinds are NOT checked: their schemas cannot be downloaded on this machine"
+        say "  kubeconform: Kubernetes' own kinds are NOT checked: neither Go and jq nor their schemas are to be had"
         where+=(-ignore-missing-schemas)
     fi
-    # CRDs have no schema there either.
-    "$KUBECONFORM" -summary -skip CustomResourceDefinition -kubernetes-version "$OLDEST_KUBERNETES" "${where[@]}" \
-        <"$WORK/default" >"$WORK/conforms" || { cat "$WORK/conforms" >&2; die "kubeconform refuses what the chart renders"; }
-    ! grep -q 'Valid: 0' "$WORK/conforms" || die "kubeconform has found nothing to check"
-    say "  kubeconform: $(grep '^Summary' "$WORK/conforms")"
+    conform "$WORK/default"
+    conform "$WORK/rendered"
 }
 
 # Where there is a kubectl: it has kustomize built in, and needs no cluster for this.

@@ -84,6 +84,16 @@ fn of_containers() -> Vec<Scenario> {
         .operations_s(300)
         .setting("snapshot-count", "100"),
         Scenario::faults(
+            "bare::busy_leader_killed",
+            "The leader is killed under a thousand operations a second: nothing acknowledged is lost, nothing read is stale.",
+            [kill(Selector::Leader)],
+        )
+        .lasts(4)
+        .compacts()
+        .leases_expire()
+        .operations_s(1000)
+        .setting("snapshot-count", "1000"),
+        Scenario::faults(
             "bare::all_killed",
             "All members are killed at once and start again: what was acknowledged is on their disks.",
             [kill(Selector::All)],

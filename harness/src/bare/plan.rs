@@ -300,7 +300,7 @@ mod tests {
             two.replay()
                 .contains("--version v3.5.35,v3.6.16+unsafe-no-fsync")
         );
-        let error = of("v3.5.35,v3.6.1,v3.6.16,v3.7.3").expect_err("one is for nobody");
+        let error = of("v3.5.35,v3.6.1,v3.6.16,v3.7.3").expect_err("one is for no member");
         let text = error.to_string();
         assert!(
             text.contains("4 versions") && text.contains("3 members"),

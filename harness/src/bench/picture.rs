@@ -242,7 +242,7 @@ mod tests {
 
     #[test]
     fn nothing_is_outside_of_the_picture_and_no_text_breaks_it() {
-        for longest in [0.0, 1.0, 99.0, 1234.0, 90_000.0] {
+        for longest in [0.0_f64, 1.0, 99.0, 1234.0, 90_000.0] {
             let axis = Axis::up_to(longest.max(SHORTEST_MS));
             assert!(axis.most_ms >= longest, "{longest}");
             assert!(axis.x(longest) <= LEFT + LENGTH, "{longest}");

@@ -7,13 +7,13 @@ use crate::check::{self, Severity};
 use crate::record::{KeyValue, Request, Response};
 
 trait Right {
-    fn is_right(self);
+    fn holds(self);
 }
 
 impl Right for Story {
     /// It is linearizable, and no violation is seen while it is recorded either.
     #[track_caller]
-    fn is_right(self) {
+    fn holds(self) {
         let history = self.history();
         let verdict = check::linearizable(&history);
         assert!(verdict.passed(), "{verdict:?}");
@@ -59,8 +59,8 @@ fn a_transaction_is_read_whole_or_not_at_all() {
         let story = Story::new().ok(1, (0, 9), both(), (2, both_done()));
         story.ok(2, (2, 3), two_keys(), (revision, found(kvs)))
     };
-    under_way(&[], 1).is_right();
-    under_way(&[a.clone(), b.clone()], 2).is_right();
+    under_way(&[], 1).holds();
+    under_way(&[a.clone(), b.clone()], 2).holds();
     under_way(std::slice::from_ref(&a), 2).violates("linearizable", "the store has b = 2");
     under_way(&[b], 2).violates("linearizable", "the store has a = 1");
     // Its outcome is not known, and one of its keys was read.
@@ -68,7 +68,7 @@ fn a_transaction_is_read_whole_or_not_at_all() {
         let story = Story::new().unknown(1, (0, 1), both());
         story.ok(2, (2, 3), get("a"), (2, found(std::slice::from_ref(&a))))
     };
-    lost().is_right();
+    lost().holds();
     lost()
         .ok(2, (4, 5), get("b"), (2, found(&[])))
         .violates("linearizable", "the store has b = 2");
@@ -122,7 +122,7 @@ fn no_update_is_lost_to_another_one() {
         story.ok(1, (2, 9), swap("2"), (3, swapped()))
     };
     let other = |answer| story().ok(2, (3, 8), swap("3"), answer);
-    other((3, missed("2"))).is_right();
+    other((3, missed("2"))).holds();
     other((4, swapped())).violates("linearizable", "the compares do not hold there");
     other((2, missed("2"))).violates("linearizable", "the compares hold there");
 }
@@ -133,10 +133,8 @@ fn who_tries_again_may_find_that_the_first_attempt_has_happened() {
         let story = Story::new().put(1, (0, 1), ("a", "1"), 2);
         story.unknown(1, (2, 3), swap("2"))
     };
-    story()
-        .ok(1, (4, 5), swap("3"), (3, missed("2")))
-        .is_right();
-    story().ok(1, (4, 5), swap("3"), (3, swapped())).is_right();
+    story().ok(1, (4, 5), swap("3"), (3, missed("2"))).holds();
+    story().ok(1, (4, 5), swap("3"), (3, swapped())).holds();
     // It was done, and so was the first attempt, although one of the two forbids the other.
     story()
         .ok(
@@ -160,7 +158,7 @@ fn a_write_of_unknown_outcome_may_come_behind_its_retry_and_does_not_go_again() 
     retried()
         .ok(2, (6, 7), get("a"), (2, second()))
         .ok(2, (8, 9), get("a"), (3, first()))
-        .is_right();
+        .holds();
     retried()
         .ok(2, (6, 7), get("a"), (3, first()))
         .ok(2, (8, 9), get("a"), (2, second()))
@@ -170,7 +168,7 @@ fn a_write_of_unknown_outcome_may_come_behind_its_retry_and_does_not_go_again() 
         let story = story.ok(2, (4, 5), get("a"), (2, found(&[kv("a", "1", 2)])));
         story.ok(2, (6, 7), get("a"), (2, found(kvs)))
     };
-    read(&[kv("a", "1", 2)]).is_right();
+    read(&[kv("a", "1", 2)]).holds();
     read(&[]).violates("linearizable", "the store has a = 1");
 }
 
@@ -181,13 +179,13 @@ fn a_deleted_key_is_gone_and_begins_again() {
         story.ok(1, (2, 3), delete("a"), (3, Response::Delete { deleted: 1 }))
     };
     let read = |kvs: &[KeyValue]| deleted().ok(2, (4, 5), get("a"), (3, found(kvs)));
-    read(&[]).is_right();
+    read(&[]).holds();
     read(&[kv("a", "1", 2)]).violates("linearizable", "the store has no such key there");
     let again = |kv: KeyValue| {
         let story = deleted().put(1, (4, 5), ("a", "3"), 4);
         story.ok(2, (6, 7), get("a"), (4, found(&[kv])))
     };
-    again(kv("a", "3", 4)).is_right();
+    again(kv("a", "3", 4)).holds();
     again(version("a", "3", (2, 4, 2))).violates("linearizable", "the store has a = 3");
 }
 
@@ -201,7 +199,7 @@ fn a_compaction_takes_nothing_that_is_there() {
         story.ok(2, (6, 7), get("a"), (3, found(kvs)))
     };
     let newest = [version("a", "2", (2, 3, 2))];
-    read(&newest).is_right();
+    read(&newest).holds();
     read(&newest).passes("reads");
     read(&[]).violates("linearizable", "the store has a = 2");
 }
@@ -222,7 +220,7 @@ fn a_key_does_not_outlive_the_revoke_of_its_lease() {
             .ok(1, (4, 5), revoke, (revision, Response::LeaseRevoke {}))
             .ok(2, (6, 7), get("a"), (revision, found(kvs)))
     };
-    revoked(3, &[]).is_right();
+    revoked(3, &[]).holds();
     revoked(3, std::slice::from_ref(&held))
         .violates("linearizable", "the store has no such key there");
     revoked(2, &[held]).violates("linearizable", "its revision is not a new one");
