@@ -1,7 +1,8 @@
 //! The scenarios of bare members.
 
 use crate::faults::{
-    Container, Direction, Disturbance, FailAction, Fault, LogDamage, Selector, Traffic, Unsynced,
+    Container, Direction, Disturbance, FailAction, Fault, LogDamage, PacketHarm, Selector, Traffic,
+    Unsynced,
 };
 use crate::scenario::promise::Continuity::LeaderStays;
 use crate::scenario::{Event, Promise, Scenario};
@@ -17,6 +18,7 @@ pub fn all() -> Vec<Scenario> {
         of_leaders(),
         of_late_links(),
         of_closed_links(),
+        of_packets(),
         of_disks(),
         of_power(),
         of_locks(),
@@ -340,6 +342,52 @@ fn of_closed_links() -> Vec<Scenario> {
         .pinned()
         .setting("snapshot-count", "50")
         .setting("snapshot-catchup-entries", "50"),
+    ]
+}
+
+/// Packets between members that are harmed, which TCP repairs.
+fn of_packets() -> Vec<Scenario> {
+    let harm = |of, how| Fault::HarmPackets {
+        of,
+        how,
+        percent: 10,
+    };
+    vec![
+        Scenario::faults(
+            "bare::packets_lost_leader",
+            "One packet in ten between the leader and the others is lost: nothing is stale and nothing lost, whichever \
+             member leads.",
+            [Fault::LosePackets {
+                of: Selector::Leader,
+                traffic: Traffic::Peer,
+                percent: 10,
+            }],
+        )
+        .lasts(6),
+        Scenario::faults(
+            "bare::packets_reordered",
+            "One packet in ten between a follower and the others arrives after three later ones, or 60 ms late: the leader \
+             stays.",
+            [harm(Selector::AnyFollower, PacketHarm::Reorder)],
+        )
+        .lasts(5)
+        .operations_s(300)
+        .promise(Promise::continuity(LeaderStays)),
+        Scenario::faults(
+            "bare::packets_duplicated",
+            "One packet in ten between the leader and the others arrives twice: the leader stays, and nothing is applied \
+             twice.",
+            [harm(Selector::Leader, PacketHarm::Duplicate)],
+        )
+        .lasts(5)
+        .promise(Promise::continuity(LeaderStays)),
+        Scenario::faults(
+            "bare::packets_corrupted",
+            "One packet in ten between the leader and the others arrives with a bit that is another: TCP's checksum keeps it \
+             from etcd, whichever member leads.",
+            [harm(Selector::Leader, PacketHarm::Corrupt)],
+        )
+        .lasts(6),
     ]
 }
 

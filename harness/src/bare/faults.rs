@@ -13,12 +13,15 @@ use crate::bare::cluster::BareCluster;
 use crate::bare::effect::{left, until_answered, until_shown};
 use crate::bare::links::LinkFault;
 use crate::bare::member::Layout;
+use crate::bare::packets::Harm as PacketHarm;
 use crate::bare::status::Status;
 use crate::bare::turns::Cycle;
-use crate::bare::{damage, disk, disturbed, election, failing, failpoint, links, power, turns};
+use crate::bare::{
+    damage, disk, disturbed, election, failing, failpoint, links, packets, power, turns,
+};
 use crate::faults::{
     Active, Container, Direction, Evidence, Fault, FaultError, Healing, Injected, LogDamage,
-    Running, Selector, Target, Traffic, Unsynced,
+    Member, Running, Selector, Target, Traffic, Unsynced,
 };
 
 /// What is done to a container.
@@ -61,6 +64,8 @@ enum Means {
     Failing(Selector),
     /// etcd itself, at a failpoint.
     Failpoint(Selector),
+    /// A queue of the kernel, in the network of a member.
+    Packets(PacketHarm, Selector),
 }
 
 /// Injects a fault: chooses its targets now, does it.
@@ -91,16 +96,21 @@ pub(crate) async fn inject(
         | Means::Disk(_, of)
         | Means::Power(_, of)
         | Means::Failing(of)
-        | Means::Failpoint(of) => of,
+        | Means::Failpoint(of)
+        | Means::Packets(_, of) => of,
         Means::Links(of) => of.selector(),
     };
     let chosen = of.select(&all, seed)?;
+    let apart = |chosen: Vec<Member>| {
+        let members: Vec<String> = chosen.into_iter().map(|member| member.pod).collect();
+        let witness = witness(&status, &names, &members);
+        (members, witness)
+    };
     let leader = status.leader().unwrap_or("unknown");
     let evidence = Evidence::new().with("leader", leader);
     let injected = match means {
         Means::Docker(harm, _) => {
-            let members: Vec<String> = chosen.into_iter().map(|member| member.pod).collect();
-            let witness = witness(&status, &names, &members);
+            let (members, witness) = apart(chosen);
             harmed(cluster, fault, (harm, members, witness), evidence).await?
         }
         Means::Turns(cycle, _) => turns::inject(cluster, (fault, cycle), chosen, evidence),
@@ -112,22 +122,23 @@ pub(crate) async fn inject(
             disk::inject(cluster, (fault, writes_s), chosen, evidence).await?
         }
         Means::Power(lost, _) => {
-            let members: Vec<String> = chosen.into_iter().map(|member| member.pod).collect();
-            let witness = witness(&status, &names, &members);
+            let (members, witness) = apart(chosen);
             let loss = power::lose(cluster, fault, (&members, lost, seed)).await?;
             let killed = (Harm::Kill, members, witness);
             let killed = harmed(cluster, fault, killed, evidence).await?;
             loss.of(fault, killed)
         }
         Means::Failing(_) => {
-            let members: Vec<String> = chosen.into_iter().map(|member| member.pod).collect();
-            let witness = witness(&status, &names, &members);
+            let (members, witness) = apart(chosen);
             failing::inject(cluster, fault, (members, witness), evidence).await?
         }
         Means::Failpoint(_) => {
-            let members: Vec<String> = chosen.into_iter().map(|member| member.pod).collect();
-            let witness = witness(&status, &names, &members);
+            let (members, witness) = apart(chosen);
             failpoint::inject(cluster, fault, (members, witness, seed), evidence).await?
+        }
+        Means::Packets(harm, _) => {
+            let (members, witness) = apart(chosen);
+            packets::inject(cluster, (fault, harm), (members, witness, seed), evidence).await?
         }
         Means::Log(how, _) => damage::inject(cluster, (fault, how), chosen, evidence).await?,
     };
@@ -202,6 +213,11 @@ fn means(fault: &Fault, layout: &Layout) -> Result<Means, String> {
         }
         Fault::LosePower { of, lost } => return Ok(Means::Power(*lost, of.clone())),
         Fault::FailDisk { of } => return Ok(Means::Failing(of.clone())),
+        Fault::LosePackets { of, .. } | Fault::HarmPackets { of, .. } => {
+            let harm = packets::of(fault);
+            let harm = harm.ok_or_else(|| "packets between members alone are lost".to_owned())?;
+            return Ok(Means::Packets(harm, of.clone()));
+        }
         Fault::Failpoint { .. } if !layout.has_failpoints() => {
             return Err("etcd of these members serves no failpoints".to_owned());
         }
@@ -217,7 +233,7 @@ fn means(fault: &Fault, layout: &Layout) -> Result<Means, String> {
         _ => {}
     }
     let (harm, of) = harm(fault).ok_or_else(|| {
-        "members that are plain containers are killed, frozen, cut off and elected, the links between them disturbed, \
+        "members that are plain containers are killed, frozen, cut off and elected, the links and packets between them disturbed, \
          their logs damaged, their disks slowed and made to fail, their power is taken, and etcd has failpoints"
             .to_owned()
     })?;

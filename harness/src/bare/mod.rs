@@ -30,6 +30,7 @@ pub(crate) mod leftovers;
 mod links;
 mod member;
 mod moment;
+mod packets;
 mod plan;
 mod power;
 mod proxy;

@@ -72,6 +72,7 @@ mod tests {
             "partition::leader_in_the_minority",
             "partition::leader_cannot_send",
             "partition::bridge",
+            "partition::packets_lost",
             "compaction::under_load",
         ] {
             assert!(names.contains(&both), "{both}: {names:?}");
@@ -80,7 +81,7 @@ mod tests {
             "failover::leader_pod_deleted",
             "failover::leader_etcd_killed_clients_led",
             "partition::leader_cut_off_from_clients",
-            "partition::packets_lost",
+            "partition::names_do_not_resolve",
             "node::leader_node_paused",
             "operation::rolling_restart",
             "guarded::leader_etcd_killed",

@@ -74,6 +74,7 @@ pub fn need(fault: &Fault) -> Need {
         Fault::FillDisk { .. } => Need::LoopMount,
         Fault::DisturbPeers { .. } => Need::PeerProxy,
         Fault::FreezeInTurns { .. }
+        | Fault::HarmPackets { .. }
         | Fault::SlowDisk { .. }
         | Fault::LosePower { .. }
         | Fault::FailDisk { .. }
@@ -187,7 +188,12 @@ mod tests {
             at: vec!["raftBeforeSave".to_owned()],
             action: crate::faults::FailAction::Panic,
         };
-        for fault in [late, turns, torn, slow, power, failing, failpoint] {
+        let packets = Fault::HarmPackets {
+            of: Selector::Leader,
+            how: crate::faults::PacketHarm::Reorder,
+            percent: 5,
+        };
+        for fault in [late, turns, torn, slow, power, failing, failpoint, packets] {
             let reason = impossible(&[fault], &strong).expect("a reason").reason;
             assert!(reason.contains("harness bare"), "{reason}");
         }

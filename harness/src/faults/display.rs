@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::faults::{
     Absence, DataLoss, Declared, Deletion, Direction, Disturbance, FailAction, Fault, LogDamage,
-    NodeSelector, OperatorFault, Replicas, Traffic, Unsynced,
+    NodeSelector, OperatorFault, PacketHarm, Replicas, Traffic, Unsynced,
 };
 
 impl fmt::Display for Fault {
@@ -43,6 +43,7 @@ impl fmt::Display for Fault {
             | Fault::Split { .. }
             | Fault::Bridge { .. }
             | Fault::LosePackets { .. }
+            | Fault::HarmPackets { .. }
             | Fault::DisturbPeers { .. } => self.fmt_network(f),
             Fault::PauseNode { of } => write!(f, "pause {of}"),
             Fault::RestartNode { of } => write!(f, "restart {of}"),
@@ -126,6 +127,13 @@ impl Fault {
                     traffic.others()
                 )
             }
+            Fault::HarmPackets { of, how, percent } => {
+                write!(
+                    f,
+                    "{} {percent} % of the packets between {of} and its peers",
+                    how.words()
+                )
+            }
             Fault::DisturbPeers { of, how, direction } => {
                 write!(f, "{how} between {of} and its peers{direction}")
             }
@@ -160,6 +168,16 @@ impl DataLoss {
             DataLoss::Wiped => "wipe the data",
             DataLoss::ClaimDeleted => "delete the volume claim and the pod",
             DataLoss::ClaimAlone => "delete the volume claim under the running pod",
+        }
+    }
+}
+
+impl PacketHarm {
+    const fn words(self) -> &'static str {
+        match self {
+            PacketHarm::Duplicate => "double",
+            PacketHarm::Corrupt => "flip a bit in",
+            PacketHarm::Reorder => "hold back",
         }
     }
 }
@@ -298,6 +316,15 @@ mod tests {
         assert_eq!(
             late.to_string(),
             "50 to 70 ms of delay between a follower and its peers (what is sent to it)"
+        );
+        let packets = Fault::HarmPackets {
+            of: Selector::Leader,
+            how: PacketHarm::Corrupt,
+            percent: 5,
+        };
+        assert_eq!(
+            packets.to_string(),
+            "flip a bit in 5 % of the packets between the leader and its peers"
         );
         let torn = Fault::DamageLog {
             of: Selector::AnyFollower,

@@ -94,6 +94,15 @@ pub enum Fault {
         /// Packets lost in a hundred, 1 to 99.
         percent: u8,
     },
+    /// Packets between members and their peers are harmed at random, both ways, and TCP repairs it. Of bare members only.
+    HarmPackets {
+        /// Whose.
+        of: Selector,
+        /// How.
+        how: PacketHarm,
+        /// Packets harmed in a hundred, 1 to 99.
+        percent: u8,
+    },
     /// What members and their peers send each other arrives late, slowly or in spurts, and none of it is lost. Only
     /// where there is a proxy between members, as bare ones have it.
     DisturbPeers {
@@ -270,6 +279,18 @@ pub enum Direction {
     Outgoing,
     /// What they would receive.
     Incoming,
+}
+
+/// How a packet is harmed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PacketHarm {
+    /// It arrives twice.
+    Duplicate,
+    /// A bit of it arrives as another: its checksum is wrong.
+    Corrupt,
+    /// Later ones of its connection arrive before it.
+    Reorder,
 }
 
 /// How a link between two members is disturbed.
@@ -456,6 +477,7 @@ impl Fault {
             Fault::Split { .. } => "split",
             Fault::Bridge { .. } => "bridge",
             Fault::LosePackets { .. } => "lose_packets",
+            Fault::HarmPackets { .. } => "harm_packets",
             Fault::DisturbPeers { .. } => "disturb_peers",
             Fault::PauseNode { .. } => "pause_node",
             Fault::RestartNode { .. } => "restart_node",

@@ -81,6 +81,7 @@ pub async fn inject(context: &FaultContext, fault: &Fault) -> Result<Active, Fau
         Fault::CorruptData { of } => database::corrupt(context, fault, of).await,
         // Refused above, on every cluster.
         Fault::DisturbPeers { .. }
+        | Fault::HarmPackets { .. }
         | Fault::FreezeInTurns { .. }
         | Fault::SlowDisk { .. }
         | Fault::LosePower { .. }

@@ -49,7 +49,8 @@ pub use error::{FaultError, SelectError};
 pub use evidence::Evidence;
 pub use fault::{
     Absence, Container, ControlPlanePart, DataLoss, Declared, Deletion, Direction, Disturbance,
-    FailAction, Fault, LogDamage, NodeSelector, OperatorFault, Replicas, Traffic, Unsynced,
+    FailAction, Fault, LogDamage, NodeSelector, OperatorFault, PacketHarm, Replicas, Traffic,
+    Unsynced,
 };
 pub use healing::Healing;
 pub use inject::{Active, inject};

@@ -25,6 +25,8 @@ mod login;
 mod mix;
 mod names;
 mod objects;
+#[cfg(target_os = "linux")]
+mod packets;
 mod progress;
 mod proxy;
 mod reach;
@@ -177,6 +179,10 @@ enum Command {
     /// Failpoints of the etcd in this container, if it was built with some.
     #[command(subcommand)]
     Failpoint(failpoints::Command),
+    /// Harms packets between this network namespace and others, by a queue of the kernel.
+    #[cfg(target_os = "linux")]
+    #[command(subcommand)]
+    Packets(packets::Command),
     /// Prints the history.
     Dump {
         #[command(flatten)]
@@ -262,6 +268,8 @@ fn start(command: Command) -> anyhow::Result<()> {
             Ok(())
         }
         Command::Failpoint(command) => told(command.run()?),
+        #[cfg(target_os = "linux")]
+        Command::Packets(command) => command.run(&runtime, terminated()),
         Command::Dump { place } => dump(&place),
     }
 }
