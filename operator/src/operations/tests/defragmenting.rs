@@ -5,7 +5,7 @@ use etcd_operator_api::defragmentation::{
 };
 use etcd_operator_api::{ComponentPhase, labels};
 
-use super::super::observe::observe;
+use super::super::observe::{asked_for, observe};
 use super::*;
 use crate::fake_api::{failure, server};
 
@@ -269,5 +269,13 @@ async fn one_that_is_deleted_needs_to_know_only_what_asks_for_it() {
     request.metadata.deletion_timestamp = Some(at(3));
     let wish = wishes.remove("db-etcd").flatten();
     let set = with("a", &[DefragmentationStep::Asked], wish.as_ref());
-    assert_eq!(observed(&request, &set).await, (true, true, 0));
+    let listed = json!({ "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": {},
+        "items": [{ "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": set.metadata }] });
+    let (context, asked) = server(move |line| match line.contains("/instancesets?") {
+        true => (200, listed.clone()),
+        false => failure(403, "Forbidden", "it is not permitted"),
+    });
+    let seen = asked_for(&context, &request).await.expect("enough is read");
+    assert_eq!(seen.sets.into_keys().collect::<Vec<_>>(), ["db-etcd"]);
+    assert_eq!(asked.lock().expect("no panic").len(), 1);
 }
