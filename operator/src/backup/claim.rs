@@ -8,17 +8,18 @@ use kube::{Client, ResourceExt};
 
 use super::job::{self, Frame};
 use super::place::Place;
+use crate::controller::is_refusal;
 
 /// A claim that many nodes mount at the same time.
 const MANY: &str = "ReadWriteMany";
 /// One that a single node does.
 const ONE: &str = "ReadWriteOnce";
 
-/// The parts of a Job as the repository's claim is; why that cannot be used. One that is not there is made when
-/// `making`.
+/// The parts of a Job as the repository's claim is; why that cannot be used, or is refused. One that is not there is
+/// made when `making`.
 ///
 /// # Errors
-/// When the API server does not answer, or does not take the claim.
+/// When the API server does not answer.
 pub(super) async fn provide(
     client: &Client,
     frame: &Frame,
@@ -35,6 +36,14 @@ pub(super) async fn provide(
         match claims.create(&PostParams::default(), &wanted).await {
             Ok(_) => {}
             Err(kube::Error::Api(status)) if status.is_already_exists() => {}
+            // A quota or a policy: the Backup says so, and holds back others for an hour at most.
+            Err(kube::Error::Api(status)) if is_refusal(&status) => {
+                let (namespace, name) = (&frame.namespace, wanted.name_any());
+                let why = &status.message;
+                return Ok(Err(format!(
+                    "claim {namespace}/{name} of the BackupRepo cannot be created: {why}"
+                )));
+            }
             Err(error) => return Err(error),
         }
     }

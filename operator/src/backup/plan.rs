@@ -133,7 +133,11 @@ fn begin(
     status.phase = Some(BackupPhase::New);
     status.failure_reason = None;
     status.format_version = Some(FORMAT.to_owned());
-    status.start_timestamp.get_or_insert_with(|| now.clone());
+    // It begins now, however long it has waited; with a Job that is made once more it began before.
+    let known = backup.status.as_ref();
+    let tried = known.is_some_and(|status| status.job.is_some());
+    let since = status.start_timestamp.take().filter(|_| tried);
+    status.start_timestamp = since.or_else(|| Some(now.clone()));
     let policy = seen.policy.as_ref();
     status.retention_policy = policy.and_then(|policy| policy.spec.retention_policy);
     status.backup_repo_name = Some(repo);

@@ -67,7 +67,7 @@ pub(super) async fn round(
     // Archives too, which no schedule makes: they need what a schedule has made.
     let made = context.others.of(client, &namespace).await?;
     let Decision {
-        status,
+        mut status,
         backups,
         surplus,
         again,
@@ -80,7 +80,10 @@ pub(super) async fn round(
             // Its name is its time: it was made before the status was written.
             Err(kube::Error::Api(status)) if status.is_already_exists() => {}
             // A quota may be used up by what is superfluous, and other schedules have a turn of their own.
-            Err(error) => refused = refused.or(Some((backup.name_any(), error))),
+            Err(error) => {
+                still_due(schedule, backup, &mut status);
+                refused = refused.or(Some((backup.name_any(), error)));
+            }
         }
     }
     for backup in made
@@ -94,14 +97,11 @@ pub(super) async fn round(
         delete(client, backup).await?;
     }
     if let Some((name, error)) = refused {
-        if let Some(status) = schedule.status.clone().filter(|_| is_lasting(&error)) {
+        // Without any status, what is due is counted from when the schedule was made.
+        if schedule.status.is_some() && is_lasting(&error) {
             let why = format!("Backup {name} cannot be created: {}", message(&error));
-            // All else stays as it is: it is still due.
-            let status = BackupScheduleStatus {
-                phase: Some(BackupSchedulePhase::Failed),
-                failure_reason: Some(why),
-                ..status
-            };
+            status.phase = Some(BackupSchedulePhase::Failed);
+            status.failure_reason = Some(why);
             write_status(client, schedule, status).await?;
         }
         return Err(error.into());
@@ -110,6 +110,20 @@ pub(super) async fn round(
     Ok(Action::requeue(Duration::from_secs(
         u64::try_from(again.clamp(1, LONGEST)).unwrap_or(1),
     )))
+}
+
+/// Pure: a Backup that could not be created is due as before. The turns of others are over: one that was made and is
+/// deleted meanwhile is not made again.
+fn still_due(schedule: &BackupSchedule, backup: &Backup, status: &mut BackupScheduleStatus) {
+    let of_it =
+        |policy: &&SchedulePolicy| backup.labels().get(SCHEDULE) == Some(&mark(schedule, policy));
+    let before = schedule.status.as_ref();
+    for SchedulePolicy { name, .. } in schedule.spec.schedules.iter().filter(of_it) {
+        match before.and_then(|status| status.schedules.get(name)) {
+            Some(known) => status.schedules.insert(name.clone(), known.clone()),
+            None => status.schedules.remove(name),
+        };
+    }
 }
 
 /// What is made, and what is recorded.

@@ -82,9 +82,13 @@ pub(super) async fn observe(client: &Client, cluster: &Cluster) -> Result<Observ
 /// not keep it.
 pub(super) async fn leaving(client: &Client, cluster: &Cluster) -> Result<Observed, ObserveError> {
     let components = Api::namespaced(client.clone(), &cluster.namespace().unwrap_or_default());
-    let components = list(&components, &mine(cluster)).await;
+    let components = match list(&components, &mine(cluster)).await {
+        // Kubernetes takes a kind away after the last object of it.
+        Err(kube::Error::Api(status)) if status.is_not_found() => Vec::new(),
+        listed => readable(listed, cluster)?,
+    };
     Ok(Observed {
-        components: readable(components, cluster)?,
+        components,
         ..Observed::default()
     })
 }

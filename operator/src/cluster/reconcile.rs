@@ -274,27 +274,29 @@ mod tests {
                 "deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": [labels::CLUSTER_FINALIZER] },
             "spec": { "terminationPolicy": "Delete", "componentSpecs": [] } });
         let cluster: Cluster = serde_json::from_value(object.clone()).expect("a Cluster");
-        let (context, asked) = server(move |line| {
-            let path = line.split('?').next().unwrap_or_default();
-            match path.rsplit('/').next() {
-                Some("components") => (200, json!({ "metadata": {}, "items": [] })),
-                Some("ledger") => (200, object.clone()),
-                _ => failure(
-                    404,
-                    "NotFound",
-                    "the server could not find the requested resource",
-                ),
-            }
-        });
-        let round = Box::pin(reconcile(&cluster, &context)).await;
-        round.expect("it goes");
-        let asked = asked.lock().expect("no panic");
-        let (line, body) = asked.last().expect("a write");
-        assert!(
-            line.starts_with("PATCH") && line.contains("/clusters/ledger?"),
-            "{line}"
-        );
-        assert_eq!(body["metadata"]["finalizers"], json!([]));
+        let text = "the server could not find the requested resource";
+        let gone = failure(404, "NotFound", text);
+        // That of its Components goes when the last of them is gone.
+        for components in [(200, json!({ "metadata": {}, "items": [] })), gone.clone()] {
+            let (object, gone) = (object.clone(), gone.clone());
+            let (context, asked) = server(move |line| {
+                let path = line.split('?').next().unwrap_or_default();
+                match path.rsplit('/').next() {
+                    Some("components") => components.clone(),
+                    Some("ledger") => (200, object.clone()),
+                    _ => gone.clone(),
+                }
+            });
+            let round = Box::pin(reconcile(&cluster, &context)).await;
+            round.expect("it goes");
+            let asked = asked.lock().expect("no panic");
+            let (line, body) = asked.last().expect("a write");
+            assert!(
+                line.starts_with("PATCH") && line.contains("/clusters/ledger?"),
+                "{line}"
+            );
+            assert_eq!(body["metadata"]["finalizers"], json!([]));
+        }
     }
 
     #[tokio::test]

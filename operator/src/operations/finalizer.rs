@@ -71,8 +71,9 @@ pub(super) fn left(request: &OpsRequest, act: Option<&Act>, why: &str) -> String
         true => format!("{kind} of Cluster {}", request.spec.cluster_name),
         false => format!("{kind} {}", known.join(", ")),
     };
+    // What to do first: an event cuts long texts, and an answer of the API server may be long.
     format!(
-        "it is being deleted, and what it has asked for was not taken back: {why}; it may still be carried out: remove \
-         annotation {annotation} from {which}"
+        "it is being deleted, and may still be carried out: remove annotation {annotation} from {which}; what it has \
+         asked for was not taken back: {why}"
     )
 }

@@ -72,6 +72,28 @@ fn a_claim_that_is_anothers_is_named_and_not_used() {
 }
 
 #[tokio::test]
+async fn a_claim_that_the_api_server_refuses_is_told_and_waited_for() {
+    let (frame, _) = on_claim();
+    let provided = async |code: u16, reason: &'static str| {
+        let (context, _) = server(move |line| match line.starts_with("GET") {
+            true => failure(404, "NotFound", "none"),
+            false => failure(code, reason, "exceeded quota: storage"),
+        });
+        claim::provide(&context.client, &frame, true).await
+    };
+    let refused = provided(403, "Forbidden").await.expect("an answer");
+    let told = refused.expect_err("refused");
+    assert!(
+        told.contains("claim demo/backup-repo-s3-repo") && told.contains("exceeded quota: storage"),
+        "{told}"
+    );
+    let there = provided(409, "AlreadyExists").await.expect("an answer");
+    assert_eq!(there, Ok(frame.clone()));
+    let busy = provided(500, "InternalError").await;
+    busy.expect_err("nothing is known");
+}
+
+#[tokio::test]
 async fn pods_of_a_node_that_is_off_hold_no_other_back() {
     let pod = |name: &str, deleted: Option<u64>, scheduled: &str| {
         let deleted = deleted.map(|ago| Time(Timestamp::now() - Duration::from_secs(ago)));

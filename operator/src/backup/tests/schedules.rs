@@ -64,10 +64,11 @@ async fn a_backup_that_is_refused_keeps_no_other_and_what_is_superfluous_goes() 
         "{gone:?}"
     );
     let status = &of("PUT")[0].1["status"];
-    assert_eq!(
-        (&status["phase"], &status["schedules"]["b"]),
-        (&json!("Failed"), &known)
-    );
+    let (refused, made) = (&status["schedules"]["a"], &status["schedules"]["b"]);
+    assert_eq!((&status["phase"], refused), (&json!("Failed"), &known));
+    // Its turn is over: it is not made again when it is deleted.
+    assert_eq!(made["lastScheduleTime"], "2026-01-02T18:00:00Z");
+    assert_eq!(made["nextScheduleTime"], "2026-01-03T18:00:00Z");
     let why = status["failureReason"].to_string();
     assert!(
         why.contains("daily-a-20260102180000") && why.contains("exceeded quota"),

@@ -4,7 +4,9 @@ use etcd_operator_api::{OpsRequest, labels};
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::super::finalizer::{gives_up, left};
 use super::super::reconcile::reconcile_request;
+use super::{SCALE_OUT, at, request};
 use crate::fake_api::{Asked, failure, server};
 
 #[tokio::test]
@@ -180,4 +182,26 @@ async fn one_that_may_not_take_back_what_it_asked_for_says_so_and_goes_after_a_w
     for part in ["NotTakenBack", labels::DEFRAGMENT, "db-etcd", "a policy"] {
         assert!(event.contains(part), "{event}");
     }
+}
+
+#[test]
+fn one_that_is_deleted_waits_five_minutes_for_a_refusal_and_an_hour_for_an_answer() {
+    let mut leaves = request("a", 0, SCALE_OUT);
+    assert!(!gives_up(&leaves, true, &at(9999)), "it stays");
+    leaves.metadata.deletion_timestamp = Some(at(0));
+    for (is_refused, limit) in [(true, 300), (false, 3600)] {
+        assert!(!gives_up(&leaves, is_refused, &at(limit - 1)));
+        assert!(gives_up(&leaves, is_refused, &at(limit)));
+    }
+}
+
+#[test]
+fn what_to_do_is_told_before_an_answer_that_may_be_cut() {
+    let rebuild = "{type: RebuildInstance, rebuildFrom: [{componentName: etcd, instances: [{name: db-etcd-0}]}]}";
+    let text = left(&request("a", 0, rebuild), None, &"x".repeat(2000));
+    let begins = &text[..300];
+    assert!(
+        begins.contains(labels::REBUILD) && begins.contains("claims of Cluster db"),
+        "{begins}"
+    );
 }
