@@ -174,6 +174,9 @@ check_values() {
     render kb-system --set account.create=false --set account.name=given >"$WORK/found"
     ! grep -qx 'kind: ServiceAccount' "$WORK/found" || die "account.create=false: an account is made"
     times 1 'serviceAccountName: given'
+    render kb-system --set-string account.name=123 >"$WORK/found"
+    times 1 'serviceAccountName: "123"'
+    times $(($(grep -cE '^kind: (Cluster)?RoleBinding' "$WORK/found") + 1)) '  name: "123"'
     render kb-system --set replicas=1 >"$WORK/found"
     times 0 'kind: PodDisruptionBudget'
     say "  other values: each has its effect"

@@ -38,7 +38,7 @@ roleRef:
   name: etcd-operator
 subjects:
 - kind: ServiceAccount
-  name: {{ $.Values.account.name }}
+  name: {{ toYaml $.Values.account.name }}
   namespace: {{ $.Release.Namespace }}
 {{- end }}
 {{- end -}}

@@ -15,8 +15,9 @@ const CONNECT: Duration = Duration::from_secs(1);
 /// One question first: etcd that stops waits for a connection that never said anything (N8), and closes one that is
 /// idle after an answer at once.
 const QUESTION: &[u8] = b"GET /version HTTP/1.1\r\nHost: etcd\r\n\r\n";
-/// How the answer of an etcd begins that keeps the connection. One that takes no such connection says something else.
-const ANSWER: &[u8] = b"HTTP/1.1 200 ";
+/// How the answer of an etcd begins that keeps the connection, whatever its status: with `--host-whitelist` it is 421. One
+/// with TLS answers a question without it in HTTP/1.0.
+const ANSWER: &[u8] = b"HTTP/1.1 ";
 /// Pause before the next attempt.
 pub(crate) const AGAIN: Duration = Duration::from_secs(1);
 
@@ -161,8 +162,10 @@ mod tests {
         let plain = Tls::default();
         let other =
             "HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.";
+        let listed = "HTTP/1.1 421 Misdirected Request\r\ncontent-length: 0\r\n\r\n";
         for (does, end) in [
             (Does::Answers(GOOD, false), End::Cut),
+            (Does::Answers(listed, false), End::Cut),
             (Does::Answers(other, false), End::Other),
             (Does::Closes, End::Other),
         ] {
