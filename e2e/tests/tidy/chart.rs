@@ -100,8 +100,8 @@ fn a_change_of_deploy_alone_is_found() {
 /// The parts of `hack/chart kind` with `more` in place of what they call, in a copy without a cluster.
 fn on_kind(scratch: &Scratch, more: &str) -> Output {
     let script = "set -euo pipefail; . images/lib.sh; . hack/chart-checks.sh; . hack/chart-kind.sh
-        WORK=$PWD/work NOT_IN_CHART=10-namespace.yaml
-        kube() { :; }; quiet_helm() { :; }; tool() { echo helm; }; end_lanes() { :; }
+        WORK=$PWD/work NOT_IN_CHART=10-namespace.yaml; mkdir -p $WORK
+        kube() { echo deployment; }; quiet_helm() { :; }; tool() { echo helm; }; end_lanes() { :; }
         ";
     Command::new("bash")
         .args(["-c", &format!("{script}{more}; try_on_kind")])

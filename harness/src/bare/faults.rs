@@ -68,6 +68,24 @@ enum Means {
     Packets(PacketHarm, Selector),
 }
 
+impl Means {
+    /// Whom it harms.
+    fn of(&self) -> &Selector {
+        match self {
+            Self::Docker(_, of)
+            | Self::Turns(_, of)
+            | Self::Election(of)
+            | Self::Log(_, of)
+            | Self::Disk(_, of)
+            | Self::Power(_, of)
+            | Self::Failing(of)
+            | Self::Failpoint(of)
+            | Self::Packets(_, of) => of,
+            Self::Links(of) => of.selector(),
+        }
+    }
+}
+
 /// Injects a fault: chooses its targets now, does it.
 ///
 /// # Errors
@@ -88,19 +106,7 @@ pub(crate) async fn inject(
     let status = cluster.look().await;
     let status = status.map_err(|error| FaultError::find("the members", error))?;
     let all = status.members(&names);
-    let of = match &means {
-        Means::Docker(_, of)
-        | Means::Turns(_, of)
-        | Means::Election(of)
-        | Means::Log(_, of)
-        | Means::Disk(_, of)
-        | Means::Power(_, of)
-        | Means::Failing(of)
-        | Means::Failpoint(of)
-        | Means::Packets(_, of) => of,
-        Means::Links(of) => of.selector(),
-    };
-    let chosen = of.select(&all, seed)?;
+    let chosen = means.of().select(&all, seed)?;
     let apart = |chosen: Vec<Member>| {
         let members: Vec<String> = chosen.into_iter().map(|member| member.pod).collect();
         let witness = witness(&status, &names, &members);

@@ -19,6 +19,7 @@ mod logs;
 mod probes;
 mod report;
 mod run;
+mod series;
 mod status;
 mod suspicion;
 mod target;

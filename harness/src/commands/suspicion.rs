@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::ValueEnum as _;
 use etcd_history::History;
 
-use super::bench::{FailoverArgs, make_runs, measure};
+use super::series::{FailoverArgs, make_runs, measure};
 use super::{CommandResult, Exit, TargetArgs, json};
 use crate::bench::suspicion::{self, Point, Unharmed};
 use crate::bench::{FailoverReport, FastElection, Kind};

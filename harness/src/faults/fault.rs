@@ -94,7 +94,7 @@ pub enum Fault {
         /// Packets lost in a hundred, 1 to 99.
         percent: u8,
     },
-    /// Packets between members and their peers are harmed at random, both ways, and TCP repairs it. Of bare members only.
+    /// Packets between members and their peers are harmed at random, both ways; TCP repairs it. Of bare members only.
     HarmPackets {
         /// Whose.
         of: Selector,

@@ -33,7 +33,7 @@ pub(super) struct Waiting {
 
 /// What becomes of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict<'a> {
+pub(super) enum Fate<'a> {
     Lost,
     Passes,
     /// With these bytes in place of its own. The kernel does not touch its checksums then.
@@ -64,8 +64,8 @@ impl Queue {
     }
 
     /// Says what becomes of a packet.
-    pub(super) fn answer(&self, id: u32, verdict: Verdict<'_>) -> io::Result<()> {
-        self.0.send(&answer(id, verdict))
+    pub(super) fn answer(&self, id: u32, fate: Fate<'_>) -> io::Result<()> {
+        self.0.send(&answer(id, fate))
     }
 }
 
@@ -84,11 +84,11 @@ fn configuration() -> [Attributes; 4] {
     ]
 }
 
-fn answer(id: u32, verdict: Verdict<'_>) -> Vec<u8> {
-    let passes = u32::from(verdict != Verdict::Lost);
+fn answer(id: u32, fate: Fate<'_>) -> Vec<u8> {
+    let passes = u32::from(fate != Fate::Lost);
     let head = [passes.to_be_bytes(), id.to_be_bytes()].concat();
     let mut attributes = Attributes::default().with(2, &head);
-    if let Verdict::Changed(bytes) = verdict {
+    if let Fate::Changed(bytes) = fate {
         attributes = attributes.with(10, bytes);
     }
     message((VERDICT, REQUEST), 0, (0, QUEUE), &attributes)
@@ -133,15 +133,15 @@ mod tests {
 
     #[test]
     fn an_answer_names_the_packet_and_has_bytes_only_where_they_changed() {
-        let head = |verdict| {
-            let bytes = answer(258, verdict);
+        let head = |fate| {
+            let bytes = answer(258, fate);
             let message = messages(&bytes)[0];
             let head = message.attribute(2).expect("a head").to_vec();
             (head, message.attribute(10).map(<[u8]>::to_vec))
         };
-        assert_eq!(head(Verdict::Lost), (vec![0, 0, 0, 0, 0, 0, 1, 2], None));
-        assert_eq!(head(Verdict::Passes).0, [0, 0, 0, 1, 0, 0, 1, 2]);
-        let changed = head(Verdict::Changed(b"new"));
+        assert_eq!(head(Fate::Lost), (vec![0, 0, 0, 0, 0, 0, 1, 2], None));
+        assert_eq!(head(Fate::Passes).0, [0, 0, 0, 1, 0, 0, 1, 2]);
+        let changed = head(Fate::Changed(b"new"));
         assert_eq!(changed.0, [0, 0, 0, 1, 0, 0, 1, 2]);
         assert_eq!(changed.1.as_deref(), Some(&b"new"[..]));
     }

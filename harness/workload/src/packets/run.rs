@@ -16,7 +16,7 @@ use crate::packets::harm::{Buffer, Draw, Harm, Held};
 use crate::packets::kernel::Kernel;
 use crate::packets::netlink::{MESSAGE_MAX, messages};
 use crate::packets::packet::Parts;
-use crate::packets::queue::{Queue, Verdict, Waiting, waiting};
+use crate::packets::queue::{Fate, Queue, Waiting, waiting};
 use crate::packets::report::{Counts, End, Report};
 use crate::packets::rule::{self, MARK, OUT, Rule};
 
@@ -195,10 +195,10 @@ impl<'a> Daemon<'a> {
         match self.harm {
             Harm::Lose => {
                 self.counts(hook).lost += 1;
-                self.answer(id, Verdict::Lost)
+                self.answer(id, Fate::Lost)
             }
             Harm::Duplicate => {
-                self.answer(id, Verdict::Passes)?;
+                self.answer(id, Fate::Passes)?;
                 let sent = self.copy(&packet.bytes);
                 sent.context("failed to send a copy of a packet")?;
                 self.counts(hook).duplicated += 1;
@@ -210,7 +210,7 @@ impl<'a> Daemon<'a> {
                     return self.pass(&packet);
                 }
                 self.counts(hook).corrupted += 1;
-                self.answer(id, Verdict::Changed(&packet.bytes))
+                self.answer(id, Fate::Changed(&packet.bytes))
             }
             Harm::Reorder => {
                 if self.held.hold(Instant::now(), (id, hook), parts.flow) {
@@ -224,7 +224,7 @@ impl<'a> Daemon<'a> {
     /// Lets one pass as it is, and behind it those that wait for it.
     fn pass(&mut self, packet: &Waiting) -> anyhow::Result<()> {
         self.counts(packet.hook).passed += 1;
-        self.answer(packet.id, Verdict::Passes)?;
+        self.answer(packet.id, Fate::Passes)?;
         match Parts::of(&packet.bytes) {
             Some(parts) => {
                 let over = self.held.pass(&parts.flow);
@@ -241,13 +241,13 @@ impl<'a> Daemon<'a> {
                 0 => counts.delayed += 1,
                 _ => counts.reordered += 1,
             }
-            self.answer(held.id, Verdict::Passes)?;
+            self.answer(held.id, Fate::Passes)?;
         }
         Ok(())
     }
 
-    fn answer(&self, id: u32, verdict: Verdict<'_>) -> anyhow::Result<()> {
-        let answered = self.queue.answer(id, verdict);
+    fn answer(&self, id: u32, fate: Fate<'_>) -> anyhow::Result<()> {
+        let answered = self.queue.answer(id, fate);
         answered.context("failed to answer for a packet")
     }
 

@@ -15,8 +15,8 @@ const CONNECT: Duration = Duration::from_secs(1);
 /// One question first: etcd that stops waits for a connection that never said anything (N8), and closes one that is
 /// idle after an answer at once.
 const QUESTION: &[u8] = b"GET /version HTTP/1.1\r\nHost: etcd\r\n\r\n";
-/// How the answer of an etcd begins that keeps the connection, whatever its status: with `--host-whitelist` it is 421. One
-/// with TLS answers a question without it in HTTP/1.0.
+/// How the answer of an etcd begins that keeps the connection, whatever its status: with `--host-whitelist` it is 421.
+/// One with TLS answers a question without it in HTTP/1.0.
 const ANSWER: &[u8] = b"HTTP/1.1 ";
 /// Pause before the next attempt.
 pub(crate) const AGAIN: Duration = Duration::from_secs(1);
