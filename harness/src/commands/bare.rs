@@ -227,8 +227,8 @@ async fn run_plans(
     Ok(worst.into())
 }
 
-/// Does all of it in tasks, so many at a time. `ended` is told how each ended, also by a panic, and says whether another
-/// one may begin. Those that have begun are waited for.
+/// Does all of it in tasks, so many at a time. `ended` is told how each ended, also by a panic, and says whether
+/// another one may begin. Those that have begun are waited for.
 async fn at_a_time<I, T, F>(
     all: impl IntoIterator<Item = I>,
     at_once: usize,

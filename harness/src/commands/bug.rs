@@ -124,8 +124,8 @@ impl Over {
         over
     }
 
-    /// What is left of the planned runs where the command ends with this one, of this place, because it was ended early.
-    /// What has shown the bug by then is whole, and nothing is left then where the time is over behind the last one.
+    /// The planned runs that are left where the command ends with the one of this place, because that was ended early.
+    /// It is among them unless it had shown the bug by then. Where that leaves none, time that is over ends nothing.
     fn left<'a>(
         &self,
         planned: &'a [(&'a str, u64)],
