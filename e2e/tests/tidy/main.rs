@@ -8,6 +8,7 @@ mod circles;
 mod clones;
 mod commands;
 mod documents;
+mod etcd_tests;
 mod lexer;
 mod modules;
 mod nextest;

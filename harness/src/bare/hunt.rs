@@ -29,6 +29,13 @@ pub struct Sighting {
     pub dir: PathBuf,
 }
 
+impl Sighting {
+    /// False for a run that was ended before it was over and before it had shown the bug.
+    pub fn has_looked(&self) -> bool {
+        !self.interrupted || self.shown_after.is_some()
+    }
+}
+
 /// Looks for a bug in a version of etcd.
 ///
 /// # Errors
@@ -39,10 +46,13 @@ pub async fn hunt(
     version: &str,
     seed: u64,
 ) -> Result<Sighting, BareError> {
-    let ended = Box::pin(run(lab, &bug.plan(version, seed))).await?;
+    let plan = bug.plan(version, seed);
+    let ended = Box::pin(run(lab, &plan)).await?;
     let dir = RunDir::open(&ended.dir)?;
     let history = dir.history()?;
-    let expectations = dir.expectations()?;
+    // A run that was ended early is not judged. It may have shown the bug before.
+    let early = || ended.interrupted.then(|| plan.expectations());
+    let expectations = dir.expectations()?.or_else(early);
     let checks = bug.checks;
     let looked = tokio::task::spawn_blocking(move || {
         let shown = expectations.and_then(|of| shown_after(&history, &of, checks));
@@ -53,9 +63,12 @@ pub async fn hunt(
         Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
     };
     Ok(Sighting {
+        severity: match shown_after {
+            Some(_) => Severity::Violation,
+            None => ended.severity,
+        },
         shown_after,
         lasted,
-        severity: ended.severity,
         cause: ended.cause,
         interrupted: ended.interrupted,
         dir: ended.dir,

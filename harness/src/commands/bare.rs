@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use super::{CommandResult, Exit};
 use crate::bare::{BareError, BareLab, BarePlan, VERSION, catalog, run as run_plan, run_apart};
@@ -183,40 +183,39 @@ async fn run_plans(
     plans: impl IntoIterator<Item = BarePlan>,
     at_once: u8,
 ) -> CommandResult {
-    let mut plans = plans.into_iter();
-    let mut running = JoinSet::new();
     let mut worst = Severity::Pass;
-    let mut stopped = None;
-    loop {
-        while stopped.is_none() && running.len() < usize::from(at_once) {
-            let Some(plan) = plans.next() else { break };
-            let lab = lab.clone();
-            running.spawn(async move {
-                let again = plan.replay();
-                let ended = match at_once {
-                    1 => run_plan(&lab, &plan).await,
-                    _ => run_apart(&lab, &plan).await,
-                };
-                (again, ended)
-            });
+    let mut stopped: Option<CommandResult> = None;
+    let work = move |plan: BarePlan| {
+        let lab = lab.clone();
+        async move {
+            let again = plan.replay();
+            let ended = match at_once {
+                1 => run_plan(&lab, &plan).await,
+                _ => run_apart(&lab, &plan).await,
+            };
+            (again, ended)
         }
-        let Some(ended) = running.join_next().await else {
-            break;
-        };
-        match ended? {
-            (_, Err(error)) => stopped = Some(Err(error.into())),
-            (_, Ok(ended)) if ended.interrupted => {
+    };
+    at_a_time(plans, usize::from(at_once), work, |ended| {
+        match ended {
+            Err(panicked) => stopped = Some(Err(panicked.into())),
+            Ok((_, Err(error))) => stopped = Some(Err(error.into())),
+            Ok((_, Ok(ended))) if ended.interrupted => {
                 println!("{}, saved in {}", ended.cause, ended.dir.display());
-                stopped = stopped.or(Some(Ok(Exit::Interrupted)));
+                if stopped.is_none() {
+                    stopped = Some(Ok(Exit::Interrupted));
+                }
             }
-            (again, Ok(ended)) => {
+            Ok((again, Ok(ended))) => {
                 let word = ended.severity.word();
                 println!("{word} {:.1} s {}", ended.seconds, ended.dir.display());
                 println!("again: {again}");
                 worst = worst.max(ended.severity);
             }
         }
-    }
+        stopped.is_none()
+    })
+    .await;
     if let Some(stopped) = stopped {
         return stopped;
     }
@@ -228,9 +227,62 @@ async fn run_plans(
     Ok(worst.into())
 }
 
+/// Does all of it in tasks, so many at a time. `ended` is told how each ended, also by a panic, and says whether
+/// another one may begin. Those that have begun are waited for.
+async fn at_a_time<I, T, F>(
+    all: impl IntoIterator<Item = I>,
+    at_once: usize,
+    work: impl Fn(I) -> F,
+    mut ended: impl FnMut(Result<T, JoinError>) -> bool,
+) where
+    T: Send + 'static,
+    F: Future<Output = T> + Send + 'static,
+{
+    let mut all = all.into_iter();
+    let mut running = JoinSet::new();
+    let mut may_begin = true;
+    loop {
+        while may_begin && running.len() < at_once {
+            let Some(one) = all.next() else { break };
+            running.spawn(work(one));
+        }
+        let Some(done) = running.join_next().await else {
+            break;
+        };
+        may_begin &= ended(done);
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
     use super::*;
+
+    #[tokio::test]
+    async fn one_that_panics_leaves_no_other_one_under_way_and_none_begins() {
+        let done = Arc::new(Mutex::new(Vec::new()));
+        let work = |number: u32| {
+            let done = Arc::clone(&done);
+            async move {
+                tokio::task::yield_now().await;
+                assert_ne!(number, 0, "the harness is wrong");
+                // It is still under way when the other one has ended.
+                tokio::task::yield_now().await;
+                done.lock().expect("no panic").push(number);
+            }
+        };
+        let mut told = Vec::new();
+        at_a_time([0, 1, 2], 2, work, |ended| {
+            told.push(ended.is_ok());
+            ended.is_ok()
+        })
+        .await;
+        assert_eq!(told, [false, true]);
+        assert_eq!(*done.lock().expect("no panic"), [1]);
+        at_a_time([3, 4, 5], 1, work, |ended| ended.is_ok()).await;
+        assert_eq!(*done.lock().expect("no panic"), [1, 3, 4, 5]);
+    }
 
     #[test]
     fn a_filter_chooses_by_name_and_one_that_fits_none_is_refused() {

@@ -124,6 +124,18 @@ impl Over {
         over
     }
 
+    /// The planned runs that are left where the command ends with the one of this place, because that was ended early.
+    /// It is among them unless it had shown the bug by then. Where that leaves none, time that is over ends nothing.
+    fn left<'a>(
+        &self,
+        planned: &'a [(&'a str, u64)],
+        (done, seen): (usize, &Sighting),
+    ) -> Option<&'a [(&'a str, u64)]> {
+        let left = &planned[done + usize::from(seen.has_looked())..];
+        let ends = seen.interrupted && !(left.is_empty() && self.0.load(Ordering::SeqCst));
+        ends.then_some(left)
+    }
+
     /// How a command ends whose run was ended early; `left` was not run to its end. What was violated by then is.
     fn exit(&self, bug: &Bug, left: &[(&str, u64)], so_far: Exit) -> Exit {
         if !self.0.load(Ordering::SeqCst) {
@@ -166,10 +178,12 @@ async fn look_in(
     let mut runs = Vec::new();
     for (done, run) in planned.iter().enumerate() {
         let seen = one(lab, bug, *run).await?;
-        if seen.interrupted {
-            return Ok(over.exit(bug, &planned[done..], found(&runs).1));
+        if seen.has_looked() {
+            runs.push(worth(&seen));
         }
-        runs.push(worth(&seen));
+        if let Some(left) = over.left(&planned, (done, &seen)) {
+            return Ok(over.exit(bug, left, found(&runs).1));
+        }
     }
     let (told, exit) = found(&runs);
     println!("{} was shown by {told} of {version}", bugs::title(bug.name));
@@ -206,18 +220,11 @@ async fn compare(lab: &BareLab, bug: &Bug, (args, over): (&Args, &Over)) -> Comm
     planned.extend(runs_of(bug.fixed, args.seed, args.clean));
     for (done, run) in planned.iter().enumerate() {
         let seen = one(lab, bug, *run).await?;
-        if seen.interrupted {
-            return Ok(over.exit(bug, &planned[done..], exit(None, &series)));
+        if seen.has_looked() {
+            count(&mut series, &seen, done < affected);
         }
-        if done < affected {
-            series.runs += 1;
-            series.shown.extend(seen.shown_after);
-            continue;
-        }
-        series.clean.push(seen.lasted);
-        if !matches!(seen.severity, Severity::Pass | Severity::NotJudged) {
-            let told = format!("{}: {}", seen.dir.display(), seen.cause);
-            series.unclean.push((seen.severity, told));
+        if let Some(left) = over.left(&planned, (done, &seen)) {
+            return Ok(over.exit(bug, left, exit(None, &series)));
         }
     }
     let date = jiff::Zoned::now().date().to_string();
@@ -232,6 +239,20 @@ async fn compare(lab: &BareLab, bug: &Bug, (args, over): (&Args, &Over)) -> Comm
     // Who records measures, on a machine of their choice. Elsewhere the time is the machine's as much as the harness's.
     let limit = args.record.as_ref().map(|_| bug.budget);
     Ok(exit(limit, &series))
+}
+
+/// Counts a run, of the version that has the bug or of the one that does not.
+fn count(series: &mut Series, seen: &Sighting, affected: bool) {
+    if affected {
+        series.runs += 1;
+        series.shown.extend(seen.shown_after);
+        return;
+    }
+    series.clean.push(seen.lasted);
+    if !matches!(seen.severity, Severity::Pass | Severity::NotJudged) {
+        let told = format!("{}: {}", seen.dir.display(), seen.cause);
+        series.unclean.push((seen.severity, told));
+    }
 }
 
 /// What was not found proves nothing of the harness, nor does what was found after the limit, where there is one; what
@@ -306,17 +327,21 @@ fn record(path: &Path, name: &str, row: &str) -> anyhow::Result<()> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn what_was_not_shown_says_why_and_what_was_late_that_it_was() {
-        let told = |seen: &Sighting| told(seen, Duration::from_secs(4));
-        let mut seen = Sighting {
+    fn sighting() -> Sighting {
+        Sighting {
             shown_after: None,
             lasted: Duration::from_millis(60_500),
             severity: Severity::Violation,
             cause: "recovery: no answer of a".to_owned(),
             interrupted: false,
             dir: PathBuf::new(),
-        };
+        }
+    }
+
+    #[test]
+    fn what_was_not_shown_says_why_and_what_was_late_that_it_was() {
+        let told = |seen: &Sighting| told(seen, Duration::from_secs(4));
+        let mut seen = sighting();
         let expected = "not shown in 60.5 s (violation: recovery: no answer of a)";
         assert_eq!(told(&seen), expected);
         seen.cause.clear();
@@ -386,6 +411,29 @@ mod tests {
             pause(Duration::from_secs(2)).await;
             assert_eq!(over.exit(&bug, &left, Exit::Pass), Exit::Interrupted);
         }
+    }
+
+    #[test]
+    fn a_run_that_was_ended_behind_what_it_has_shown_counts() {
+        let planned = [("a", 1), ("a", 2)];
+        let (in_time, over) = (Over::default(), Over::default());
+        over.0.store(true, Ordering::SeqCst);
+        let mut seen = sighting();
+        assert_eq!(over.left(&planned, (0, &seen)), None, "it was not ended");
+        seen.interrupted = true;
+        assert!(!seen.has_looked());
+        assert_eq!(over.left(&planned, (1, &seen)), Some(&planned[1..]));
+        seen.shown_after = Some(Duration::from_secs(1));
+        assert!(seen.has_looked());
+        assert_eq!(over.left(&planned, (0, &seen)), Some(&planned[1..]));
+        assert_eq!(over.left(&planned, (1, &seen)), None, "all have looked");
+        // A signal ends the command in any case.
+        assert_eq!(in_time.left(&planned, (1, &seen)), Some(&planned[2..]));
+        let mut series = Series::default();
+        count(&mut series, &seen, true);
+        assert_eq!(exit(None, &series), Exit::Pass);
+        count(&mut series, &seen, false);
+        assert_eq!(exit(None, &series), Exit::Violation);
     }
 
     #[test]

@@ -68,8 +68,14 @@ fn held(ordered: &[&PodRecord], (name, version): (&str, u64)) -> Held {
 }
 
 /// Whether the label may have been there at that version and was not seen: the API server was stopped between the pod's
-/// records before and after it, and the later one, of a list, has the label.
-fn unseen(case: &Case<'_>, ordered: &[&PodRecord], (name, version): (&str, u64)) -> bool {
+/// records before and after it, the later one, of a list, has the label, and the slice is of that time too. By then it
+/// had been written: one that is of another time was written while labels were seen.
+fn unseen(
+    case: &Case<'_>,
+    ordered: &[&PodRecord],
+    (name, version): (&str, u64),
+    by: Nanos,
+) -> bool {
     let at = ordered.partition_point(|record| record.resource_version <= version);
     let (before, after) = ordered.split_at(at);
     let own = |record: &&&PodRecord| record.pod == name;
@@ -83,7 +89,7 @@ fn unseen(case: &Case<'_>, ordered: &[&PodRecord], (name, version): (&str, u64))
         let healed = fault
             .healed
             .map_or(Nanos::MAX, |t| t.saturating_add(settle));
-        fault.target.contains(SHOWS) && fault.from <= next.t && since <= healed
+        fault.target.contains(SHOWS) && since.max(by) <= healed && fault.from <= by
     });
     stopped && !next.deleted && next.role.as_deref() == Some(LEADER)
 }
@@ -107,7 +113,7 @@ fn serves(
     };
     match held(ordered, (pod, slice.resource_version)) {
         Held::Now => {}
-        _ if unseen(case, ordered, (pod, slice.resource_version)) => {
+        _ if unseen(case, ordered, (pod, slice.resource_version), by) => {
             let why = "the API server was stopped, and the writes of that time were not seen";
             findings.not_judged(told("is labelled leader in its next record"), why);
         }
