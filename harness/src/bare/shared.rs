@@ -23,8 +23,8 @@ impl Tier {
     }
 }
 
-/// The scenarios of the cluster's catalogue that bare members can run. What they promise of pods, labels and the service
-/// is not claimed there.
+/// The scenarios of the cluster's catalogue that bare members can run. What they promise of pods, labels and the
+/// service is not claimed there.
 pub fn all() -> Vec<Scenario> {
     let mut all = catalog::all();
     all.retain(|scenario| tiers(scenario).contains(&Tier::Bare));

@@ -3,8 +3,8 @@
 //! [`statistics`] is arithmetic, [`failover`] measures histories, [`probes`] clients that are not ours beside them,
 //! [`creation`] pairs of times, [`restore`] what losing everything costs, [`stages`] where times go, [`power`] says
 //! what limits find, [`suspicion`] what that costs, [`throughput`] compares rates of writes, [`budget`] is what they
-//! are held against, [`table`] words and [`picture`] draws them; nothing here touches a cluster. The commands make the runs and pass on what
-//! they found.
+//! are held against, [`table`] words and [`picture`] draws them; nothing here touches a cluster. The commands make the
+//! runs and pass on what they found.
 
 pub(crate) mod budget;
 pub(crate) mod creation;

@@ -47,7 +47,8 @@ struct AllArgs {
     /// Only scenarios whose names contain this.
     #[arg(long, default_value = "")]
     filter: String,
-    /// Version of etcd, the tag of an image `etcd-harness/etcd`; of several, with commas, members have one each in turn.
+    /// Version of etcd, the tag of an image `etcd-harness/etcd`; of several, with commas, members have one each in
+    /// turn.
     #[arg(long, default_value = VERSION)]
     version: String,
     /// Seed of all random choices; random itself when not given.
@@ -69,7 +70,8 @@ struct RunArgs {
     /// Members of the etcd cluster; the scenario's first count when not given.
     #[arg(long)]
     members: Option<u32>,
-    /// Version of etcd, the tag of an image `etcd-harness/etcd`; of several, with commas, members have one each in turn.
+    /// Version of etcd, the tag of an image `etcd-harness/etcd`; of several, with commas, members have one each in
+    /// turn.
     #[arg(long, default_value = VERSION)]
     version: String,
     /// Seed of all random choices; random itself when not given.

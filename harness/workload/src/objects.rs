@@ -1,5 +1,5 @@
-//! What a client asks that keeps objects as a kube-apiserver does: a write is guarded by the revision at which it saw the
-//! object last, and lists come in pages of one revision. Pure, as the mix is.
+//! What a client asks that keeps objects as a kube-apiserver does: a write is guarded by the revision at which it saw
+//! the object last, and lists come in pages of one revision. Pure, as the mix is.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
 //! Knows who leads and where, and notices its end: by a connection to the leader's etcd, which the kernel resets when
 //! the process dies. Asks once more before anything is believed, at the port of peers: at the clients' port the
-//! agent of the dead leader accepts in its place. No answer counts only where the kernel had ended a connection on which
-//! etcd had answered, and what was found then is kept: the network of a pod that is deleted by force is there for a
+//! agent of the dead leader accepts in its place. No answer counts only where the kernel had ended a connection on
+//! which etcd had answered, and what was found then is kept: the network of a pod that is deleted by force is there for a
 //! moment longer.
 
 use std::collections::BTreeMap;
