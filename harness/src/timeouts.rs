@@ -39,7 +39,7 @@ pub(crate) const EFFECT: Duration = NODE_COMMAND.saturating_mul(2);
 pub(crate) const EFFECT_SLOW: Duration = Duration::from_secs(60);
 /// Bare members answer and follow one leader, from nothing or after a fault (aim: 1 s; most of it is Docker's).
 pub(crate) const BARE_WHOLE: Duration = Duration::from_secs(20);
-/// What a fault of bare members waits for has happened.
+/// What a fault waits for has happened.
 pub(crate) const EVENT: Duration = Duration::from_secs(60);
 /// An operation on an etcd cluster has ended, with a fault in its middle (aim: 12 s for two more members).
 pub(crate) const OPERATION: Duration = Duration::from_secs(180);

@@ -24,14 +24,16 @@ pub struct BareLab {
     pub interrupt: Interrupt,
     /// Image of the recording client.
     pub client_image: String,
+    /// The program `harness`: one more process of it removes what this one leaves when it is killed.
+    pub(crate) harness: PathBuf,
 }
 
 impl BareLab {
-    /// A lab with the Docker that answers.
+    /// A lab with the Docker that answers. `harness` is the program of that name: this one, or the one beside a test.
     ///
     /// # Errors
     /// When none does.
-    pub async fn connect(runs: PathBuf, live: Live) -> Result<Self, BareError> {
+    pub async fn connect(runs: PathBuf, live: Live, harness: PathBuf) -> Result<Self, BareError> {
         let named = std::env::var("ETCD_HARNESS_WORKLOAD_IMAGE").ok();
         let named = named.filter(|image| !image.is_empty());
         Ok(Self {
@@ -40,6 +42,7 @@ impl BareLab {
             live,
             interrupt: Interrupt::never(),
             client_image: named.unwrap_or_else(|| CLIENT.to_owned()),
+            harness,
         })
     }
 

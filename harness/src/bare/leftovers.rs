@@ -1,5 +1,5 @@
-//! Containers and networks of bare runs, by their labels: removed at the end of a run, and before the next one where
-//! the process that made them has died.
+//! Containers and networks of bare runs, by their labels: removed at the end of a run, and where the process that made
+//! them has died.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -45,6 +45,21 @@ pub(crate) async fn remove_orphaned(docker: &Docker) -> Result<BTreeSet<String>,
         remove(docker, run).await?;
     }
     Ok(runs)
+}
+
+/// Removes everything of the runs of one process; false when nothing was there.
+///
+/// # Errors
+/// When Docker refuses.
+pub(crate) async fn remove_of(docker: &Docker, owner: &str) -> Result<bool, BareError> {
+    let things = list(docker, &format!("{LABEL_OWNER}={owner}")).await?;
+    let runs: BTreeSet<String> = things
+        .into_iter()
+        .filter_map(|mut thing| thing.labels.remove(LABEL))
+        .collect();
+    let removed = join_all(runs.iter().map(|run| remove(docker, run))).await;
+    removed.into_iter().collect::<Result<(), _>>()?;
+    Ok(!runs.is_empty())
 }
 
 /// Removes everything of a run, and looks that nothing is left. Another process may be removing the same.

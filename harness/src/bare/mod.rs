@@ -4,8 +4,8 @@
 //! adds is missing here and is not imitated: there are no pods, no labels and no leader service, so that clients dial
 //! members, and what a run expects says so ([`plan`]).
 //!
-//! Everything that is made carries a label with the process that made it; what a killed process left is removed before
-//! the next run ([`leftovers`]).
+//! Everything that is made carries a label with the process that made it; what a killed process left is removed by one
+//! that waits for its end ([`remover`]), else before the next run ([`leftovers`]).
 
 mod archive;
 pub mod bugs;
@@ -34,6 +34,7 @@ mod packets;
 mod plan;
 mod power;
 mod proxy;
+pub(crate) mod remover;
 mod run;
 pub mod shared;
 mod since_start;

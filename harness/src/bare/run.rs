@@ -13,6 +13,7 @@ use crate::bare::cluster::BareCluster;
 use crate::bare::faults::inject;
 use crate::bare::leftovers;
 use crate::bare::plan::Hunt;
+use crate::bare::remover;
 use crate::bare::{BareError, BareLab, BarePlan};
 use crate::faults::Active;
 use crate::observe::MachineLog;
@@ -109,6 +110,7 @@ async fn run_in(lab: &BareLab, plan: &BarePlan) -> Result<TrialResult, BareError
         Err(error) => lab.live.say(format!("left of another run: {error}")),
     }
 
+    remover::start(&lab.harness, &lab.live);
     let name = format!("{:08x}", rand::random::<u32>());
     let layout = plan.layout(&name);
     let cluster = BareCluster::new(lab.docker.clone(), layout);

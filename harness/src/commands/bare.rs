@@ -7,7 +7,9 @@ use anyhow::bail;
 use tokio::task::{JoinError, JoinSet};
 
 use super::{CommandResult, Exit};
-use crate::bare::{BareError, BareLab, BarePlan, VERSION, catalog, run as run_plan, run_apart};
+use crate::bare::{
+    BareError, BareLab, BarePlan, VERSION, catalog, remover, run as run_plan, run_apart,
+};
 use crate::report::Severity;
 use crate::scenario::{Interrupt, Live, Scenario};
 
@@ -30,6 +32,13 @@ enum Command {
     All(AllArgs),
     /// Lists the scenarios of bare members; `harness list` says which of a cluster's they can run, too.
     List,
+    /// Waits for the end of its input, and removes what this process left, as its labels name it. The harness itself
+    /// starts it.
+    #[command(hide = true)]
+    RemoveLeft {
+        /// The process.
+        owner: String,
+    },
 }
 
 /// Arguments of `harness bare all`.
@@ -90,6 +99,10 @@ pub(super) async fn run(args: Args) -> CommandResult {
             }
             Ok(Exit::Pass)
         }
+        Command::RemoveLeft { owner } => {
+            remover::remove_left(&owner).await?;
+            Ok(Exit::Pass)
+        }
     }
 }
 
@@ -101,8 +114,11 @@ async fn run_times(args: RunArgs) -> CommandResult {
     run_plans(&lab(args.runs).await?, plans, 1).await
 }
 
-async fn lab(runs: PathBuf) -> anyhow::Result<BareLab> {
-    let lab = BareLab::connect(runs, Live::loud()).await?;
+/// Where the runs of a command happen, which signals end.
+pub(super) async fn lab(runs: PathBuf) -> anyhow::Result<BareLab> {
+    // Without a name it cannot be started, and the run says so.
+    let own = std::env::current_exe().unwrap_or_default();
+    let lab = BareLab::connect(runs, Live::loud(), own).await?;
     Ok(BareLab {
         interrupt: Interrupt::by_signal()?,
         ..lab

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 
-use super::{CommandResult, Exit};
+use super::{CommandResult, Exit, bare};
 use crate::bare::bugs::{self, Bug};
 use crate::bare::{BareLab, Series, Sighting, hunt, recorded};
 use crate::report::Severity;
+use crate::scenario::Interrupt;
 use crate::scenario::attempts;
-use crate::scenario::{Interrupt, Live};
 use crate::wait::pause;
 
 /// Arguments of `harness bug`.
@@ -87,11 +87,7 @@ pub(super) async fn run(args: Args) -> CommandResult {
         let title = bugs::title(name);
         anyhow!("failed to find a plan for {title}; `harness bug` lists them")
     })?;
-    let lab = BareLab::connect(args.runs.clone(), Live::loud()).await?;
-    let lab = BareLab {
-        interrupt: Interrupt::by_signal()?,
-        ..lab
-    };
+    let lab = bare::lab(args.runs.clone()).await?;
     if let Some(version) = &args.version {
         let over = Over::after(args.within, &lab.interrupt);
         return look_in(&lab, &bug, version, (&args, &over)).await;

@@ -209,6 +209,14 @@ mod tests {
     }
 
     #[test]
+    fn what_removes_what_is_left_is_a_command_that_is_not_shown() {
+        let line = crate::bare::remover::arguments("a.b.1.2.3").join(" ");
+        assert!(read(&line).is_ok(), "{line}");
+        let help = read("bare --help").expect_err("help");
+        assert!(help.contains("list") && !help.contains("remove-left"));
+    }
+
+    #[test]
     fn a_cluster_is_named_only_to_what_works_on_one_and_once() {
         for cluster in ["--name n", "--kubeconfig f", "--context c"] {
             for command in WITHOUT {

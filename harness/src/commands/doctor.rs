@@ -1,7 +1,7 @@
 //! `harness doctor`: what this machine can do; `--residue`: what faults left behind.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bollard::Docker;
 use serde::Serialize;
@@ -11,6 +11,8 @@ use crate::bare::{BareError, leftovers};
 use crate::cluster::ClusterLock;
 use crate::doctor::examine;
 use crate::faults::residue::{self, Leftover, Removal, Residue, Site};
+use crate::timeouts;
+use crate::wait::pause;
 
 /// Arguments of `harness doctor`.
 #[derive(Debug, clap::Args)]
@@ -21,7 +23,7 @@ pub struct Args {
     /// With --residue: remove it.
     #[arg(long, requires = "residue")]
     fix: bool,
-    /// With --residue: wait so many seconds for the faults' own timers to remove it.
+    /// With --residue: wait so many seconds for the faults' own timers to remove it, and for what removes bare runs.
     #[arg(long, requires = "residue", default_value_t = 0)]
     wait: u64,
     /// Print JSON; with --residue an object of `removed`, `left` and `unknown`.
@@ -76,12 +78,12 @@ async fn look_for_residue(args: &Args, target: &TargetArgs) -> CommandResult {
             eprintln!("not removed: {failure}");
         }
     }
-    let limit = Duration::from_secs(args.wait);
+    let (begun, limit) = (Instant::now(), Duration::from_secs(args.wait));
     let mut residue = residue::settle(&site, limit, |_| {}).await;
-    // No timer removes these, so that they are not waited for.
+    let limit = limit.saturating_sub(begun.elapsed());
     if let Ok(Some(docker)) = &site.docker {
         let left = |run| Leftover::new("Docker", format!("bare run {run} of a process that died"));
-        match bare_runs(docker, args.fix, &mut gone).await {
+        match bare_runs(docker, (args.fix, limit), &mut gone).await {
             Ok(runs) => residue.left.extend(runs.into_iter().map(left)),
             Err(error) => residue
                 .unknown
@@ -124,10 +126,11 @@ fn exit(residue: &Residue) -> Exit {
     }
 }
 
-/// Bare runs that dead processes left, after they were removed where that is asked for.
+/// Bare runs that dead processes left, after they were removed where that is asked for, and so much time was given to
+/// what removes them by itself.
 async fn bare_runs(
     docker: &Docker,
-    fix: bool,
+    (fix, limit): (bool, Duration),
     gone: &mut impl FnMut(String),
 ) -> Result<BTreeSet<String>, BareError> {
     let removals = if fix { REMOVALS } else { 0 };
@@ -136,7 +139,14 @@ async fn bare_runs(
             gone(format!("bare run {run} removed"));
         }
     }
-    leftovers::orphaned(docker).await
+    let begun = Instant::now();
+    loop {
+        let left = leftovers::orphaned(docker).await?;
+        if left.is_empty() || begun.elapsed() >= limit {
+            return Ok(left);
+        }
+        pause(timeouts::POLL).await;
+    }
 }
 
 #[cfg(test)]

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 
+use super::bare::lab as bare_lab;
 use super::{CommandResult, Exit, TargetArgs};
 use crate::bare::shared::Tier;
-use crate::bare::{self, BareLab, BarePlan, VERSION};
+use crate::bare::{self, BarePlan, VERSION};
 use crate::report::Severity;
 use crate::scenario::{Interrupt, Lab, Live, Plan, run as run_plan};
 
@@ -71,11 +72,7 @@ async fn run_bare(args: Args, seed: u64) -> CommandResult {
         bail!("--keep has no effect with --tier bare: the containers of a run are always removed");
     }
     let plan = BarePlan::named(&args.scenario, args.members, VERSION, seed)?;
-    let lab = BareLab::connect(args.runs, Live::loud()).await?;
-    let lab = BareLab {
-        interrupt: Interrupt::by_signal()?,
-        ..lab
-    };
+    let lab = bare_lab(args.runs).await?;
     let ended = Box::pin(bare::run(&lab, &plan)).await?;
     if ended.interrupted {
         println!("{}, saved in {}", ended.cause, ended.dir.display());

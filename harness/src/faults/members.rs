@@ -23,6 +23,9 @@ pub(crate) fn pod_labels(cluster: &str, component: &str) -> String {
     )
 }
 
+/// Who leads is known from the agents themselves.
+const AGENTS: &str = "agents";
+
 /// The members and where the knowledge of them comes from.
 #[derive(Clone, Debug)]
 pub(crate) struct Roster {
@@ -41,6 +44,24 @@ impl FaultContext {
             tracing::debug!(%error, "members not seen");
         }
     }
+
+    /// The pod of the member that leads now; none where no agent names a leader.
+    ///
+    /// # Errors
+    /// When it is not known which members there are.
+    pub(crate) async fn leader(&self) -> Result<Option<String>, FaultError> {
+        Ok(roster(self).await?.leader())
+    }
+}
+
+impl Roster {
+    /// The pod that leads. A label is no answer: it lags behind an election.
+    fn leader(self) -> Option<String> {
+        let by_agents = self.roles_from == AGENTS;
+        let mut members = self.members.into_iter();
+        let leader = members.find(|member| member.role.as_deref() == Some("leader"));
+        leader.filter(|_| by_agents).map(|member| member.pod)
+    }
 }
 
 /// Who is there and who leads, now.
@@ -57,7 +78,7 @@ pub(crate) async fn roster(context: &FaultContext) -> Result<Roster, FaultError>
     };
     let views = ask_agents(context, &members).await;
     let roles_from = if apply_views(&mut members, &views) {
-        "agents"
+        AGENTS
     } else {
         "labels"
     };
@@ -246,6 +267,17 @@ mod tests {
         .join("\n");
         assert!(!apply_views(&mut all, &parse_views(&text)));
         assert_eq!(all[0].role.as_deref(), Some("leader"));
+    }
+
+    #[test]
+    fn who_leads_is_not_read_from_labels() {
+        let of = |roles_from| Roster {
+            members: members(3, 1),
+            pods_from: "API server",
+            roles_from,
+        };
+        assert_eq!(of(AGENTS).leader().as_deref(), Some("m-1"));
+        assert_eq!(of("labels").leader(), None);
     }
 
     #[test]

@@ -76,7 +76,8 @@ pub struct Trial {
     pub overlap: bool,
     /// How long the last one is on.
     pub lasts: Duration,
-    /// What must happen before a fault is injected, by the fault's place among them; for bare members.
+    /// What must happen before a fault is injected, by the fault's place among them. A cluster is asked who leads, and
+    /// nothing else: of these events it has [`Event::LeaderChanged`] alone.
     pub when: Vec<(usize, Event)>,
     /// What must happen before the faults are healed, which last for `lasts` at most; for bare members.
     pub until: Option<Event>,
@@ -144,7 +145,7 @@ impl Trial {
             .map(|(_, event)| *event)
     }
 
-    /// True when it waits for something that only bare members are asked for.
+    /// True when it waits for something in the cluster.
     pub(crate) fn waits_for_events(&self) -> bool {
         !self.when.is_empty() || self.until.is_some() || self.sends_snapshot
     }

@@ -15,5 +15,6 @@ pub(super) fn recovery(trial: &Trial, promise: &Promise) -> Option<Duration> {
 /// heals meanwhile gives the cluster back what it was to recover without.
 pub(super) fn dead_man(trial: &Trial, promise: &Promise) -> Duration {
     let recovery = recovery(trial, promise).unwrap_or_default();
-    timeouts::dead_man(trial.lasts + recovery)
+    let waits: Duration = trial.when.iter().map(|_| timeouts::EVENT).sum();
+    timeouts::dead_man(waits + trial.lasts + recovery)
 }

@@ -1,4 +1,4 @@
-//! A harness that is killed in the middle of a run: what it leaves is found, and removed by `doctor --residue --fix`.
+//! A harness that is killed in the middle of a run: what it leaves is gone soon, and no next run or `--fix` is needed.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -6,14 +6,17 @@ use std::process::{Child, Command, Output, Stdio};
 
 use libtest_mimic::Failed;
 
-const HARNESS: &str = env!("CARGO_BIN_EXE_harness");
+use crate::HARNESS;
+
 /// Of no kind cluster: what is looked for here is of bare runs alone.
 const NO_CLUSTER: &str = "bare-test-without-cluster";
 /// Lines that a run prints from its beginning to its heal, of which one is the last.
 const LINES: usize = 12;
 const KILLS: usize = 3;
-/// What Docker was asked for and had not done yet when the harness died comes a little later.
-const LOOKS: usize = 20;
+/// Longest time until nothing is left: most of it is Docker's, on a busy machine.
+const GONE_S: &str = "60";
+/// What Docker was asked for and had not done yet when the harness died comes a little later, and must go, too.
+const LOOKS: usize = 10;
 
 pub(crate) fn killed() -> Result<(), Failed> {
     let runs = tempfile::tempdir()?;
@@ -30,22 +33,25 @@ fn killed_at(last: usize, runs: &Path) -> Result<(), String> {
     let told = BufReader::new(printed).lines().take(last).count();
     child.kill().map_err(|error| error.to_string())?;
     // Not waited for yet: it has ended, and its parent has not asked for it.
-    let removed = doctor(&["--fix"]);
+    let gone = nothing_is_left();
     child.wait().map_err(|error| error.to_string())?;
-    removed?;
+    gone?;
     if told < last {
         return Err(format!("it ended by itself after {told} lines"));
     }
-    let mut seen = String::new();
+    Ok(())
+}
+
+/// Looks alone, which remove nothing.
+fn nothing_is_left() -> Result<(), String> {
     for _ in 0..LOOKS {
-        let output = doctor(&[])?;
-        if output.status.success() {
-            return Ok(());
+        let output = doctor(&["--wait", GONE_S])?;
+        if !output.status.success() {
+            let seen = String::from_utf8_lossy(&output.stdout);
+            return Err(format!("something is left after {GONE_S} s: {seen}"));
         }
-        seen = String::from_utf8_lossy(&output.stdout).into_owned();
-        doctor(&["--fix"])?;
     }
-    Err(format!("something is left: {seen}"))
+    Ok(())
 }
 
 fn begun(runs: &Path) -> Result<Child, String> {

@@ -14,6 +14,8 @@ use harness::report::Severity;
 use harness::scenario::Live;
 use libtest_mimic::{Arguments, Failed, Trial};
 
+const HARNESS: &str = env!("CARGO_BIN_EXE_harness");
+
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let wanted = std::env::var_os("ETCD_HARNESS_BARE").is_some_and(|wanted| wanted == "1");
@@ -62,7 +64,7 @@ fn plan() -> Result<BarePlan, String> {
 }
 
 async fn lab(runs: PathBuf) -> Result<BareLab, String> {
-    BareLab::connect(runs, Live::quiet())
+    BareLab::connect(runs, Live::quiet(), PathBuf::from(HARNESS))
         .await
         .map_err(|error| error.to_string())
 }

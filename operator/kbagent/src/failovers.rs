@@ -1,5 +1,6 @@
-//! What the agent saw of a failover, as spans of its trace: how long the own member had no leader or no etcd, and its
-//! own campaign. [`Follower`] is pure; [`start`] feeds it. Off unless a collector is named.
+//! What the agent saw of a failover, as spans of its trace: how long the own member had no leader or no etcd, its own
+//! campaign, and the first write where it leads then. [`Follower`] is pure; [`start`] feeds it. Off unless a collector
+//! is named.
 
 use std::time::{Duration, Instant};
 
@@ -8,15 +9,19 @@ use kbagent_protocol::{Campaign, EtcdState, Id, MemberStatus, MemberView, Outcom
 use tokio::sync::watch;
 
 use crate::config::Config;
-use crate::watch::Knowledge;
+use crate::watch::{FirstWrite, Knowledge};
 
 /// Begins to follow the own member. A collector that cannot be is logged: the member must not suffer for it.
-pub(crate) fn start(config: &Config, knowledge: watch::Receiver<Knowledge>) {
+pub(crate) fn start(
+    config: &Config,
+    knowledge: watch::Receiver<Knowledge>,
+    written: watch::Receiver<Option<FirstWrite>>,
+) {
     let Some(collector) = &config.collector else {
         return;
     };
     match sender(config, collector) {
-        Ok(sender) => drop(tokio::spawn(follow(sender, knowledge))),
+        Ok(sender) => drop(tokio::spawn(follow(sender, knowledge, written))),
         Err(error) => {
             tracing::error!(%error, "no traces of failovers are sent: correct {COLLECTOR_VARIABLE}");
         }
@@ -32,7 +37,11 @@ fn sender(config: &Config, collector: &str) -> Result<Sender, BadCollector> {
     Sender::start(collector, "kbagent", pod)
 }
 
-async fn follow(sender: Sender, mut knowledge: watch::Receiver<Knowledge>) {
+async fn follow(
+    sender: Sender,
+    mut knowledge: watch::Receiver<Knowledge>,
+    mut written: watch::Receiver<Option<FirstWrite>>,
+) {
     let mut follower = Follower::default();
     loop {
         let now = Instant::now();
@@ -41,9 +50,31 @@ async fn follow(sender: Sender, mut knowledge: watch::Receiver<Knowledge>) {
         if !spans.is_empty() {
             sender.send(spans);
         }
-        if knowledge.changed().await.is_err() {
+        let goes_on = tokio::select! {
+            changed = knowledge.changed() => changed.is_ok(),
+            changed = written.changed() => {
+                let first = written.borrow_and_update().filter(|_| changed.is_ok());
+                if let Some(first) = first {
+                    sender.send(vec![first_write(first)]);
+                }
+                changed.is_ok()
+            }
+        };
+        if !goes_on {
             return;
         }
+    }
+}
+
+/// Of the new leader alone: until a write was seen, from when it was seen to lead.
+fn first_write(first: FirstWrite) -> Span {
+    Span {
+        failover: FailoverId::of(first.cluster.0, first.term),
+        whole: false,
+        name: "first_write",
+        from: first.led,
+        to: first.written,
+        attributes: vec![("etcd.term", first.term.to_string())],
     }
 }
 
@@ -269,8 +300,11 @@ mod tests {
         assert_eq!(followed(&late), [(id, "leaderless", 0)]);
     }
 
-    #[tokio::test]
-    async fn what_an_agent_saw_reaches_the_collector_in_the_trace_of_the_failover() {
+    /// What a collector gets first after this has become known, up to `wanted`.
+    async fn sent(
+        change: impl FnOnce(&watch::Sender<Knowledge>, &watch::Sender<Option<FirstWrite>>),
+        wanted: &[u8],
+    ) -> Vec<u8> {
         let collector = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", collector.local_addr().expect("its address"));
         let config = Config::from_lookup(&|name| match name {
@@ -281,22 +315,52 @@ mod tests {
         });
         let config = config.expect("config");
         let (known, knowledge) = watch::channel(Knowledge::of(view(Some(2), 4)));
-        start(&config, knowledge);
+        let (writes, written) = watch::channel(None);
+        start(&config, knowledge, written);
         tokio::task::yield_now().await;
-        known.send_replace(Knowledge::of(view(Some(1), 5)));
+        change(&known, &writes);
         let (mut peer, _) = collector.accept().await.expect("a connection");
         let mut request = Vec::new();
-        while !contains(&request, b"leaderless") {
+        while !contains(&request, wanted) {
             let read = peer.read_buf(&mut request).await.expect("a request");
             assert!(read > 0, "the whole request: {}", request.escape_ascii());
         }
         let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
         peer.write_all(answer).await.expect("the answer is taken");
         assert!(request.starts_with(b"POST /v1/traces HTTP/1.1\r\n"));
+        request
+    }
+
+    #[tokio::test]
+    async fn what_an_agent_saw_reaches_the_collector_in_the_trace_of_the_failover() {
+        let elected = Knowledge::of(view(Some(1), 5));
+        let tell = |known: &watch::Sender<Knowledge>, _: &watch::Sender<Option<FirstWrite>>| {
+            known.send_replace(elected);
+        };
+        let request = sent(tell, b"leaderless").await;
         let id = FailoverId::of(9, 5).trace();
         for part in [b"kbagent".as_slice(), b"c-etcd-1", b"etcd.term", &id] {
             assert!(contains(&request, part), "{}", part.escape_ascii());
         }
+    }
+
+    #[tokio::test]
+    async fn a_first_write_reaches_the_collector_in_the_trace_of_the_failover() {
+        let led = Instant::now();
+        let first = FirstWrite {
+            cluster: Id(9),
+            term: 5,
+            led,
+            written: led + Duration::from_millis(40),
+        };
+        let span = first_write(first);
+        assert!(!span.whole && (span.from, span.to) == (first.led, first.written));
+        let tell = |_: &watch::Sender<Knowledge>, writes: &watch::Sender<Option<FirstWrite>>| {
+            writes.send_replace(Some(first));
+        };
+        let request = sent(tell, b"first_write").await;
+        let id = FailoverId::of(9, 5).trace();
+        assert!(contains(&request, &id) && contains(&request, b"etcd.term"));
     }
 
     fn contains(text: &[u8], wanted: &[u8]) -> bool {

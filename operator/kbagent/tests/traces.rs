@@ -8,7 +8,7 @@ mod collector;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bench::failover::GROWN;
+use bench::failover::{GROWN, client};
 use bench::{Pod, settled_leader, until};
 use collector::{Collector, Received};
 use failover_traces::{COLLECTOR_VARIABLE, FailoverId};
@@ -38,9 +38,10 @@ async fn next_leader(pods: &[Pod], dead: usize) -> usize {
     .await
 }
 
-/// How long each pod was without etcd or a leader: the spans of a trace by the pod that sent them.
+/// How long each pod was without etcd or a leader: those spans of a trace by the pod that sent them.
 fn lacks<'a>(spans: &'a [Received], trace: &str) -> BTreeMap<&'a str, &'a Received> {
-    let lack = |span: &&Received| span.trace == trace && span.name != "campaign";
+    let names = ["etcd-down", "leaderless"];
+    let lack = |span: &&Received| span.trace == trace && names.contains(&span.name.as_str());
     let lacks = spans.iter().filter(lack);
     lacks
         .map(|span| (span.attributes["k8s.pod.name"].as_str(), span))
@@ -58,11 +59,16 @@ async fn a_collector_has_what_all_agents_saw_of_a_failover_in_one_trace() {
     let leader = next_leader(&pods, dead).await;
     let status = pods[leader].view().await.status.expect("a status");
     pods[dead].start_etcd();
+    // The first write of a client ends it.
+    let (stop, writes) = client(&pods);
+    stop.send_replace(true);
+    writes.await.expect("a write");
     let id = FailoverId::of(status.cluster_id.0, status.term).trace();
     let trace = format!("{:032x}", u128::from_be_bytes(id));
     let spans = collector
-        .received("a span of each agent", |spans| {
-            lacks(spans, &trace).len() == 3
+        .received("a span of each agent, and of the first write", |spans| {
+            let mut of_trace = spans.iter().filter(|span| span.trace == trace);
+            lacks(spans, &trace).len() == 3 && of_trace.any(|span| span.name == "first_write")
         })
         .await;
     for (pod, span) in lacks(&spans, &trace) {
@@ -76,13 +82,13 @@ async fn a_collector_has_what_all_agents_saw_of_a_failover_in_one_trace() {
     one_trace(&spans.collect::<Vec<_>>(), &pods[leader].name);
 }
 
-/// Every span was sent by an agent and is below the same one; only the new leader campaigned.
+/// Every span was sent by an agent and is below the same one; only the new leader campaigned, and saw a write.
 fn one_trace(spans: &[&Received], leader: &str) {
     for span in spans {
         assert_eq!(span.attributes["service.name"], "kbagent", "{span:?}");
         assert_eq!(span.parent, spans[0].parent, "{span:?}");
         assert!(!span.parent.is_empty() && span.from <= span.to, "{span:?}");
-        if span.name == "campaign" {
+        if ["campaign", "first_write"].contains(&span.name.as_str()) {
             assert_eq!(span.attributes["k8s.pod.name"], leader, "{span:?}");
         }
     }

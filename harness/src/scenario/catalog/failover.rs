@@ -4,8 +4,10 @@ use etcd_operator_api::settings;
 
 use super::counts::THREE_AND_FIVE;
 use crate::faults::{Container, Deletion, Fault, Selector};
-use crate::scenario::promise::Continuity::{LeaderSilent, LeaderStays, Planned, ProcessKilled};
-use crate::scenario::{Promise, Scenario};
+use crate::scenario::promise::Continuity::{
+    LeaderSilent, LeaderStays, Planned, ProcessKilled, Within,
+};
+use crate::scenario::{Event, Promise, Scenario};
 
 pub(super) fn all() -> Vec<Scenario> {
     let delete_leader = |how| Fault::DeletePod {
@@ -96,6 +98,7 @@ fn others() -> Vec<Scenario> {
         .and_long([5])
         .setting(settings::RELAY_CLIENTS, "true")
         .promise(Promise::continuity(ProcessKilled)),
+        two_leaders_in_a_row(),
         Scenario::faults(
             "failover::leader_frozen",
             "The leader's etcd stops running and keeps its connections: clients must not hang on it.",
@@ -105,4 +108,22 @@ fn others() -> Vec<Scenario> {
         .lasts(3)
         .promise(Promise::continuity(LeaderSilent)),
     ]
+}
+
+fn two_leaders_in_a_row() -> Scenario {
+    let kill = Fault::KillProcess {
+        container: Container::Etcd,
+        of: Selector::Leader,
+    };
+    Scenario::faults(
+        "failover::two_leaders_in_a_row",
+        "The leader's etcd dies, and that of the next leader as soon as it leads: the others elect again, the service follows.",
+        [kill.clone()],
+    )
+    .when(Event::LeaderChanged, [kill])
+    .members([5])
+    .at_most(3)
+    .long()
+    // The second death may come before the service has followed the first leader: it loses that one's time, too.
+    .promise(Promise::continuity(Within(1000)).elected_by_timers())
 }

@@ -1,6 +1,7 @@
 //! The catalogue as a whole: names, sizes, and that everything that can be done is done somewhere.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use etcd_operator_api::labels;
 
@@ -9,7 +10,7 @@ use crate::deploy::{Guard, Reach};
 use crate::faults::{
     Absence, ControlPlanePart, Declared, Deletion, Fault, NodeSelector, Selector, Traffic,
 };
-use crate::scenario::{Act, Operation, under_fault};
+use crate::scenario::{Act, Event, Operation, under_fault};
 use crate::timeouts;
 
 #[test]
@@ -34,8 +35,11 @@ fn names_are_unique_and_have_a_room() {
 fn none_asks_for_what_only_bare_members_have() {
     for scenario in all() {
         if let Act::Faults(trial) = &scenario.act {
-            let bare = trial.waits_for_events() || trial.load.pinned;
+            let bare = trial.until.is_some() || trial.sends_snapshot || trial.load.pinned;
             assert!(!bare, "{}", scenario.name);
+            for (_, event) in &trial.when {
+                assert_eq!(*event, Event::LeaderChanged, "{}", scenario.name);
+            }
         }
         let disturbs = |fault: &Fault| {
             matches!(
@@ -54,6 +58,25 @@ fn none_asks_for_what_only_bare_members_have() {
             scenario.name
         );
     }
+}
+
+#[test]
+fn the_second_of_two_leaders_dies_when_it_leads() {
+    let all = all();
+    let two = all
+        .iter()
+        .find(|scenario| scenario.name == "failover::two_leaders_in_a_row");
+    let two = two.expect("a scenario");
+    let Act::Faults(trial) = &two.act else {
+        panic!("it has faults")
+    };
+    let leader = |fault: &Fault| {
+        let of = Selector::Leader;
+        matches!(fault, Fault::KillProcess { of: is, .. } if *is == of)
+    };
+    assert!(trial.faults.len() == 2 && trial.faults.iter().all(leader));
+    assert_eq!(trial.trigger(0), None);
+    assert_eq!(trial.trigger(1), Some(Event::LeaderChanged));
 }
 
 #[test]
@@ -116,6 +139,7 @@ fn the_dead_mans_switch_outlives_every_wait_with_a_fault_on() {
         };
         // Its effect is looked for when it begins, and a cut's at its end as well.
         let mut on = timeouts::EFFECT_SLOW + trial.lasts + timeouts::EFFECT;
+        on += trial.when.iter().map(|_| timeouts::EVENT).sum::<Duration>();
         if trial.recovers_under_fault {
             recover += 1;
             on += timeouts::patient(scenario.promise.whole_again());
@@ -239,6 +263,10 @@ const ONE_SIZE: &[(&str, &str)] = &[
     ("quorum::two_of_five_down", "two of three are no minority"),
     (
         "quorum::leader_killed_and_follower_cut_off",
+        "three have no quorum without both",
+    ),
+    (
+        "failover::two_leaders_in_a_row",
         "three have no quorum without both",
     ),
     (

@@ -2,9 +2,13 @@
 
 use super::state::TrialRun;
 use crate::faults::{Active, Fault, FaultContext, FaultError, Target, inject};
+use crate::scenario::Event;
+use crate::scenario::event::Moment;
 use crate::scenario::subject::Seat;
 use crate::scenario::targets::hit;
 use crate::scenario::under_fault;
+use crate::timeouts;
+use crate::wait::{Poll, wait_until};
 
 impl TrialRun<'_> {
     /// Injects one fault after the other, numbered from `first` on; returns those that are on.
@@ -14,9 +18,26 @@ impl TrialRun<'_> {
         first: u32,
     ) -> Vec<(u32, Active)> {
         let before = Box::pin(self.before_replacement()).await;
+        let begin = if self.trial.waits_for_events() {
+            Box::pin(moment(context)).await
+        } else {
+            Ok(Moment::default())
+        };
+        let begin = match begin {
+            Ok(begin) => begin,
+            Err(error) => {
+                self.log.doubt("faults", error);
+                return Vec::new();
+            }
+        };
         let mut on = Vec::new();
-        for (number, fault) in (first..).zip(&self.trial.faults) {
+        for ((number, place), fault) in (first..).zip(0..).zip(&self.trial.faults) {
             if self.lab.interrupt.is_asked() {
+                break;
+            }
+            if let Some(event) = self.trial.trigger(place)
+                && !Box::pin(self.await_event(context, event, &begin)).await
+            {
                 break;
             }
             match self.inject_one(context, number, fault).await {
@@ -39,6 +60,28 @@ impl TrialRun<'_> {
             }
         }
         on
+    }
+
+    /// Waits until this has happened since that moment; without it the run proves nothing.
+    async fn await_event(&mut self, context: &FaultContext, event: Event, begin: &Moment) -> bool {
+        let seen = wait_until(event.to_string(), timeouts::EVENT, async || {
+            let now = moment(context).await;
+            match now.and_then(|now| event.between(begin, &now)) {
+                Ok(seen) => Poll::Ready(seen),
+                Err(status) => Poll::NotYet::<_, String>(status),
+            }
+        });
+        match self.lab.interrupt.or(seen).await {
+            Ok(Ok(seen)) => {
+                self.lab.live.say(seen);
+                true
+            }
+            Ok(Err(error)) => {
+                self.log.doubt("faults", error.to_string());
+                false
+            }
+            Err(_) => false,
+        }
     }
 
     async fn inject_one(
@@ -83,6 +126,15 @@ impl TrialRun<'_> {
                 .extend(hit.iter().map(|seat| seat.pod.clone()));
         }
     }
+}
+
+/// The members now, as far as a cluster is asked: who leads, as agents say it.
+async fn moment(context: &FaultContext) -> Result<Moment, String> {
+    let leader = context.leader().await.map_err(|error| error.to_string())?;
+    Ok(Moment {
+        leader,
+        ..Moment::default()
+    })
 }
 
 /// Whether pods go by a fault itself.

@@ -62,7 +62,8 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let mut terminate = signal(SignalKind::terminate())?;
     let (shown, does) = tokio::sync::watch::channel(watch::Own::default());
     let trouble = watch::Trouble::default();
-    let knowledge = watch::start(&config, &own, incarnation, does, &trouble);
+    let (writes, written) = tokio::sync::watch::channel(None);
+    let knowledge = watch::start(&config, &own, incarnation, does, &trouble, writes);
     let handoff = Handoff::new(Arc::clone(&config), own.clone());
     let actions = Actions::new(
         Arc::clone(&config),
@@ -76,7 +77,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     };
     let fencing = fence::start(&config, &own, knowledge.clone(), planned);
     accounts::start(&config, &own, knowledge.clone(), shown.clone());
-    failovers::start(&config, knowledge.clone());
+    failovers::start(&config, knowledge.clone(), written);
     let moving = handoff.moving();
     let elections = election::start(&config, &own, knowledge.clone(), moving, trouble, shown);
     let relay = relay::start(&config, &own, knowledge.clone());

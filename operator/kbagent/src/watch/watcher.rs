@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kbagent_protocol::{LogSeen, MemberStanding, MemberView, V2Store};
+use kbagent_protocol::{EtcdState, LogSeen, MemberStanding, MemberView, V2Store};
 use tokio::sync::{Notify, watch};
 
+use super::first_write::{FirstWrite, Writes};
 use super::hint;
 use super::hold;
 use super::names::{self, Names};
@@ -35,6 +36,8 @@ pub(crate) struct Watcher {
     own: watch::Receiver<Own>,
     alarm: Arc<Notify>,
     knowledge: watch::Sender<Knowledge>,
+    writes: Writes,
+    written: watch::Sender<Option<FirstWrite>>,
     marked: bool,
 }
 
@@ -48,6 +51,7 @@ pub struct Trouble {
 }
 
 /// Starts watching the own member; the receiver always holds the newest knowledge, and wakes on changes that matter.
+/// `written` gets the first write of each term that the member was elected for.
 #[must_use]
 pub(crate) fn start(
     config: &Arc<Config>,
@@ -55,6 +59,7 @@ pub(crate) fn start(
     incarnation: u64,
     own: watch::Receiver<Own>,
     trouble: &Trouble,
+    written: watch::Sender<Option<FirstWrite>>,
 ) -> watch::Receiver<Knowledge> {
     let first = Knowledge::new(
         config.pod_name.clone(),
@@ -109,6 +114,8 @@ pub(crate) fn start(
         own,
         alarm,
         knowledge,
+        writes: Writes::default(),
+        written,
         marked: false,
     };
     tokio::spawn(watcher.run());
@@ -162,6 +169,11 @@ impl Watcher {
         let view = self.knowledge.borrow().at(now);
         if changed {
             tell(&view);
+        }
+        if let (EtcdState::Running, Some(status)) = (&view.etcd, &view.status)
+            && let Some(first) = self.writes.look(status, now)
+        {
+            self.written.send_replace(Some(first));
         }
         if view
             .status
