@@ -69,7 +69,7 @@ enum Means {
 }
 
 impl Means {
-    /// Whom it harms.
+    /// The members that it harms.
     fn of(&self) -> &Selector {
         match self {
             Self::Docker(_, of)
