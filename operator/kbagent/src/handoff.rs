@@ -8,10 +8,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kbagent_protocol::HandoffAnswer;
+use kbagent_protocol::{HandoffAnswer, Id};
 use tokio::sync::watch;
 
-use crate::actions::{Cluster, move_away};
+use crate::actions::{Cluster, move_away, move_to};
 use crate::arrivals;
 use crate::config::Config;
 use crate::etcd::Client;
@@ -59,8 +59,9 @@ impl Handoff {
         self.moving.subscribe()
     }
 
-    /// Transfers leadership, or joins a transfer in progress. Continues when the caller disconnects.
-    pub(crate) async fn hand_over(self: &Arc<Self>) -> HandoffAnswer {
+    /// Transfers leadership, or joins a transfer in progress. Continues when the caller disconnects. A pod that names the
+    /// voter `to` has left the service: nothing is waited for after the move.
+    pub(crate) async fn hand_over(self: &Arc<Self>, to: Option<Id>) -> HandoffAnswer {
         let mut phase = self.phase.subscribe();
         let begun = self.phase.send_if_modified(|phase| {
             let idle = !matches!(phase, Phase::Running);
@@ -73,7 +74,7 @@ impl Handoff {
             let this = Arc::clone(self);
             this.moving.send_replace(true);
             tokio::spawn(async move {
-                let answer = this.work().await;
+                let answer = this.work(to).await;
                 this.moving.send_replace(answer.moved);
                 tracing::info!(?answer, "the hand-over ended");
                 this.phase.send_replace(Phase::Done(answer));
@@ -103,10 +104,16 @@ impl Handoff {
         }
     }
 
-    async fn work(&self) -> HandoffAnswer {
-        match tokio::time::timeout(MOVE, self.give_leadership_away()).await {
+    async fn work(&self, to: Option<Id>) -> HandoffAnswer {
+        match tokio::time::timeout(MOVE, self.give_leadership_away(to)).await {
             Err(_) => stayed("leadership did not move in time"),
             Ok(Err(why)) => stayed(&why),
+            Ok(Ok((leader, _))) if to.is_some() => HandoffAnswer {
+                moved: true,
+                leader: Some(leader),
+                service_follows: false,
+                message: "leadership moved to the member that was named".to_owned(),
+            },
             Ok(Ok((leader, id))) => {
                 let follows = self.service_follows(id).await;
                 let ceased = arrivals::cease().await;
@@ -120,7 +127,7 @@ impl Handoff {
         }
     }
 
-    async fn give_leadership_away(&self) -> Result<(String, u64), String> {
+    async fn give_leadership_away(&self, to: Option<Id>) -> Result<(String, u64), String> {
         let cluster = Cluster::look(&self.own)
             .await
             .map_err(|error| error.to_string())?;
@@ -128,9 +135,11 @@ impl Handoff {
         if leader.id != cluster.own_id() {
             return Err(format!("{} leads, this member does not", leader.name));
         }
-        let moved = move_away(&cluster, None)
-            .await
-            .map_err(|failure| failure.to_string())?;
+        let moved = match to {
+            Some(to) => move_to(&cluster, to).await,
+            None => move_away(&cluster, None).await,
+        };
+        let moved = moved.map_err(|failure| failure.to_string())?;
         Ok((moved.leader.name, moved.leader.id))
     }
 

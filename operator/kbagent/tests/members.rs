@@ -13,7 +13,8 @@ use bench::{CLIENT_PORT, Pod, output, settled_leader, three, until};
 use kbagent::etcd::Client;
 use kbagent::tls::Tls;
 use kbagent_protocol::{
-    EtcdState, Member, MemberList, PATH_MEMBERS, Role, SwitchoverOutput, action, parameter,
+    EtcdState, HandoffAnswer, HandoffRequest, Member, MemberList, PATH_HANDOFF, PATH_MEMBERS, Role,
+    SwitchoverOutput, action, parameter,
 };
 
 /// Asks whether etcd has started: the answer's status, and how long it took.
@@ -369,4 +370,38 @@ async fn before_a_pod_stops_its_leadership_and_the_service_have_moved() {
         again.success(),
         "a pod that does not lead has no leadership to transfer"
     );
+}
+
+#[tokio::test]
+#[ignore = "needs ETCD_BIN"]
+async fn a_leader_without_a_pod_hands_over_to_the_voter_that_is_named() {
+    let pods = three(14);
+    let leader = settled_leader(&pods).await;
+    let hand_over = async |body: &str| pods[leader].post(PATH_HANDOFF, body.to_owned()).await;
+    let (status, _) = hand_over("{\"to\":9}").await;
+    assert_eq!(status, hyper::StatusCode::BAD_REQUEST);
+    let answer = |(status, body): (hyper::StatusCode, hyper::body::Bytes)| {
+        assert_eq!(status, hyper::StatusCode::OK, "{body:?}");
+        serde_json::from_slice::<HandoffAnswer>(&body).expect("an answer")
+    };
+    let stranger = answer(hand_over("{\"to\":\"99\"}").await);
+    assert!(
+        !stranger.moved && stranger.message.contains("no voter"),
+        "{stranger:?}"
+    );
+    for target in [(leader + 1) % 3, (leader + 2) % 3] {
+        let from = settled_leader(&pods).await;
+        let status = pods[target].view().await.status.expect("a status");
+        let body = serde_json::to_string(&HandoffRequest {
+            to: Some(status.member_id),
+        });
+        let begun = Instant::now();
+        let moved = answer(pods[from].post(PATH_HANDOFF, body.expect("JSON")).await);
+        println!(
+            "leadership moved to the named voter in {:?}",
+            begun.elapsed()
+        );
+        assert_eq!(moved.leader.as_ref(), Some(&pods[target].name), "{moved:?}");
+        assert_eq!(settled_leader(&pods).await, target);
+    }
 }

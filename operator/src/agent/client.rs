@@ -11,8 +11,8 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use kbagent_protocol::{
     ActionAnswer, ActionRequest, ArchiveReport, Asked, Authorization, BackupProgress, Clock,
-    ErrorAnswer, HandoffAnswer, MemberList, Nonce, PATH_ACTION, PATH_ARCHIVE, PATH_CLOCK,
-    PATH_GETROLE, PATH_HANDOFF, PATH_MEMBERS, PATH_PROGRESS, PATH_WATCH, RoleAnswer,
+    ErrorAnswer, HandoffAnswer, HandoffRequest, Id, MemberList, Nonce, PATH_ACTION, PATH_ARCHIVE,
+    PATH_CLOCK, PATH_GETROLE, PATH_HANDOFF, PATH_MEMBERS, PATH_PROGRESS, PATH_WATCH, RoleAnswer,
 };
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -143,13 +143,22 @@ impl AgentClient {
         }
     }
 
-    /// Asks the agent to transfer leadership, with the authority of `token`. The agent continues when this call is
-    /// dropped.
+    /// Asks the agent to transfer leadership, to a voter that the operator has heard where there is one, with the authority
+    /// of `token`. The agent continues when this call is dropped.
     ///
     /// # Errors
     /// When the agent cannot be asked, or does not tell in time what came of it.
-    pub(crate) async fn hand_over(&self, peer: &Peer, token: &str) -> Result<HandoffAnswer, Error> {
-        self.change(peer, token, PATH_HANDOFF, Bytes::new()).await
+    pub(crate) async fn hand_over(
+        &self,
+        peer: &Peer,
+        token: &str,
+        to: Option<Id>,
+    ) -> Result<HandoffAnswer, Error> {
+        let body = serde_json::to_vec(&HandoffRequest { to }).map_err(|error| Error::Answer {
+            address: peer.address,
+            reason: error.to_string(),
+        })?;
+        self.change(peer, token, PATH_HANDOFF, body.into()).await
     }
 
     async fn read<T: DeserializeOwned>(&self, peer: &Peer, path: &str) -> Result<T, Error> {

@@ -1,11 +1,12 @@
 //! A leader whose pod's object is gone while its etcd runs on, after a deletion by force: no service can lead to it,
 //! and no other is elected until its kubelet stops it, most of a second later. Its agent is asked to transfer
-//! leadership.
+//! leadership, to a member that the operator hears: where policies are enforced the others refuse whom no pod stands for.
 //!
 //! Only a request: no label waits for the answer, and the election that follows is noticed like any other.
 
 use etcd_operator_api::names::ComponentName;
 use k8s_openapi::api::core::v1::Pod;
+use kbagent_protocol::{EtcdState, Id, MemberStatus};
 use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt};
 use tracing::{debug, info};
@@ -21,6 +22,22 @@ pub(super) fn led(last: &Seen) -> bool {
     !last.silent && status.is_some_and(|status| status.leader_id == Some(status.member_id))
 }
 
+/// The voter with the longest log of those that follow the leader, by their last views.
+pub(super) fn heir(leader: &Seen, others: &[Seen]) -> Option<Id> {
+    let term = leader.view.status.as_ref().map(|status| status.term)?;
+    let follower = |seen: &Seen| -> Option<MemberStatus> {
+        let status = seen.view.status.clone()?;
+        let led = leader.view.status.as_ref()?.member_id;
+        let follows = status.leader_id == Some(led) && status.member_id != led;
+        let runs = !seen.silent && seen.view.etcd == EtcdState::Running;
+        (runs && follows && status.term == term && !status.is_learner).then_some(status)
+    };
+    let voters = others.iter().filter_map(follower);
+    let furthest =
+        voters.max_by_key(|status| (status.raft_index, std::cmp::Reverse(status.member_id)));
+    furthest.map(|status| status.member_id)
+}
+
 /// A pod whose object is gone.
 pub(super) struct Departed {
     /// What it was called.
@@ -29,6 +46,8 @@ pub(super) struct Departed {
     pub(super) instance_set: String,
     /// Its agent, whose address another pod may have by now.
     pub(super) agent: Peer,
+    /// Who is to lead.
+    pub(super) heir: Option<Id>,
 }
 
 /// Whether the address is another pod's by now, as far as the operator may see: the token is not for that one.
@@ -69,6 +88,7 @@ pub(super) async fn ask_to_hand_over(
         pod,
         instance_set,
         agent,
+        heir,
     } = departed;
     let component = ComponentName::existing(&instance_set);
     let token = match token::read(&client, &pod.namespace, &component).await {
@@ -78,9 +98,9 @@ pub(super) async fn ask_to_hand_over(
             return debug!(pod = %pod.name, %error, "skipped the switchover of a leader without a pod: no token");
         }
     };
-    match agents.hand_over(&agent, &token).await {
+    match agents.hand_over(&agent, &token, heir).await {
         Ok(answer) => info!(pod = %pod.name, moved = answer.moved, to = answer.leader,
-            "asked a leader without a pod to transfer leadership"),
+            said = answer.message, "asked a leader without a pod to transfer leadership"),
         // It is stopped meanwhile, or was long ago.
         Err(error) => {
             debug!(pod = %pod.name, %error, "the agent of a leader without a pod did not answer")
@@ -95,7 +115,7 @@ mod tests {
     use kbagent_protocol::Authorization;
     use serde_json::json;
 
-    use super::super::test_support::running;
+    use super::super::test_support::{member, running};
     use super::*;
     use crate::fake_api::{failure, server};
 
@@ -129,6 +149,7 @@ mod tests {
                     uid: "u0".into(),
                     takes: Authorization::Signed,
                 },
+                heir: None,
             };
             ask_to_hand_over(
                 (context.client.clone(), context.agents.clone()),
@@ -147,13 +168,51 @@ mod tests {
         }
     }
 
-    #[test]
-    fn only_who_led_by_its_own_last_word_is_asked() {
-        let last = |leader, silent| Seen {
-            view: running("a-0", "u0", 1, leader, 3),
+    fn seen(pod: &str, leader: Option<&str>, term: u64, silent: bool) -> Seen {
+        Seen {
+            view: running(pod, "u", 1, leader, term),
             at: Instant::now(),
             silent,
+        }
+    }
+
+    #[test]
+    fn the_follower_with_the_longest_log_is_to_lead() {
+        let leader = seen("a-0", Some("a-0"), 3, false);
+        let follower = |pod, index, learner| {
+            let mut seen = seen(pod, Some("a-0"), 3, false);
+            if let Some(status) = &mut seen.view.status {
+                (status.raft_index, status.is_learner) = (index, learner);
+            }
+            seen
         };
+        let heir = |others: &[Seen]| heir(&leader, others);
+        let (one, two) = (follower("a-1", 8, false), follower("a-2", 9, false));
+        assert_eq!(heir(&[one.clone(), two]), Some(member("a-2")));
+        let learner = follower("a-2", 9, true);
+        assert_eq!(heir(&[one, learner.clone()]), Some(member("a-1")));
+        let mut stopped = follower("a-1", 9, false);
+        stopped.view.etcd = EtcdState::Unreachable {
+            reason: String::new(),
+            refused: true,
+        };
+        let unfit = [
+            leader.clone(),
+            learner,
+            stopped,
+            seen("a-1", Some("a-0"), 3, true),
+            seen("a-1", Some("a-0"), 2, false),
+            seen("a-1", Some("a-2"), 3, false),
+            seen("a-1", None, 3, false),
+        ];
+        for other in unfit {
+            assert_eq!(heir(std::slice::from_ref(&other)), None, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn only_who_led_by_its_own_last_word_is_asked() {
+        let last = |leader, silent| seen("a-0", leader, 3, silent);
         assert!(led(&last(Some("a-0"), false)));
         assert!(!led(&last(Some("a-1"), false)), "a follower");
         assert!(!led(&last(None, false)), "no leader known");

@@ -212,17 +212,21 @@ impl Path {
         else {
             return;
         };
-        if self
-            .context
-            .store
-            .of(key, uid)
-            .is_some_and(|last| departed::led(&last))
-        {
+        let store = &self.context.store;
+        if let Some(last) = store.of(key, uid).filter(departed::led) {
+            let others = self
+                .pods
+                .iter()
+                .filter(|(other, member)| &member.group == group && *other != key);
+            let others: Vec<_> = others
+                .filter_map(|(other, member)| store.of(other, &member.uid))
+                .collect();
             let clients = (self.context.client.clone(), self.context.agents.clone());
             let departed = Departed {
                 pod: key.clone(),
                 instance_set: group.1.clone(),
                 agent: stream.agent.clone(),
+                heir: departed::heir(&last, &others),
             };
             let served = self.context.namespace.clone();
             tokio::spawn(departed::ask_to_hand_over(clients, served, departed));

@@ -19,5 +19,5 @@ pub use candidate::{LeaderMark, NoCandidate, Standing, choose};
 pub use cluster::Cluster;
 pub use dispatch::{Actions, ROLE_AGE};
 pub use outcome::Failure;
-pub use switchover::{Moved, move_away};
+pub use switchover::{Moved, move_away, move_to};
 pub use token::{NoToken, Token};

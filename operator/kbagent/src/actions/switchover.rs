@@ -40,9 +40,35 @@ pub async fn move_away(cluster: &Cluster, candidate: Option<&str>) -> Result<Mov
             Failure::Precondition(error.to_string())
         }
     })?;
-    let target = &chosen.member;
+    let witness = cluster.client_of(&chosen.member)?;
+    transfer(cluster, &chosen.member, (witness, mark.term)).await
+}
+
+/// Moves leadership to the voter `id`, which is not asked: the caller has heard it, and it may be out of reach from here.
+/// Raft moves leadership only to a voter that has the whole log. What this member says of the new leader counts.
+///
+/// # Errors
+/// When it is no voter, or was not seen to lead.
+pub async fn move_to(cluster: &Cluster, id: Id) -> Result<Moved, Failure> {
+    let mark = cluster.mark().await?;
+    let voter = |member: &&Member| member.id == id.0 && !member.is_learner;
+    let target = cluster.members().iter().find(voter).ok_or_else(|| {
+        Failure::Precondition(format!(
+            "{id} is no voter of this cluster: nothing was moved"
+        ))
+    })?;
+    let witness = cluster.client_of(cluster.leader()?)?;
+    transfer(cluster, target, (witness, mark.term)).await
+}
+
+/// Moves leadership to `target`, until the witness has seen it lead in a term after this one.
+async fn transfer(
+    cluster: &Cluster,
+    target: &Member,
+    (witness, term): (Client, u64),
+) -> Result<Moved, Failure> {
     let leader = cluster.client_of(cluster.leader()?)?;
-    let seen = wait_for(cluster.client_of(target)?, target.id, mark.term);
+    let seen = wait_for(witness, target.id, term);
     tokio::pin!(seen);
     // Whatever the call says, only what is seen counts (M6). etcd answers a heartbeat later than it has moved.
     let (term, error) = tokio::select! {
@@ -65,7 +91,7 @@ pub async fn move_away(cluster: &Cluster, candidate: Option<&str>) -> Result<Mov
     }
 }
 
-/// Waits until the member reports itself as leader, in a term after `term`.
+/// Waits until a member reports `id` as leader, in a term after `term`.
 async fn wait_for(client: Client, id: u64, term: u64) -> Option<u64> {
     let until = Instant::now() + SEEN;
     while Instant::now() < until {

@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use http_limits::Standing;
 use kbagent_protocol::{
     ActionRequest, AgentReport, Asked, ElectionRequest, ErrorAnswer, EtcdState, FencingReport,
-    MemberList, MemberView, RelayReport, RoleAnswer,
+    HandoffRequest, MemberList, MemberView, RelayReport, RoleAnswer,
 };
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
@@ -183,9 +183,21 @@ pub(super) async fn clock(State(app): Shared, Query(question): Query<Question>) 
 }
 
 pub(super) async fn handoff(State(app): Shared, came: Came) -> Response {
-    match came.demand(&app) {
-        Ok(()) => Json(app.handoff.hand_over().await).into_response(),
-        Err(answer) => *answer,
+    if let Err(answer) = came.demand(&app) {
+        return *answer;
+    }
+    // `kbagent handoff` and earlier operators send nothing.
+    let request = match came.body.is_empty() {
+        true => Ok(HandoffRequest::default()),
+        false => serde_json::from_slice(&came.body),
+    };
+    match request {
+        Ok(request) => Json(app.handoff.hand_over(request.to).await).into_response(),
+        Err(error) => failure(
+            StatusCode::BAD_REQUEST,
+            "ERR_BAD_REQUEST",
+            format!("the body is no request to hand over: {error}"),
+        ),
     }
 }
 

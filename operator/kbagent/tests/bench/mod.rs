@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use hyper::body::Bytes;
 use hyper::{Method, StatusCode};
 use kbagent::http::{Call, Opens};
 use kbagent::tls::FILES;
@@ -308,19 +309,22 @@ impl Pod {
             parameters,
             timeout_seconds: None,
         };
+        let body = serde_json::to_string(&request).unwrap();
+        let (status, body) = self.post(PATH_ACTION, body).await;
+        assert_eq!(status, StatusCode::OK, "{body:?}");
+        serde_json::from_slice(&body).unwrap()
+    }
+
+    /// Posts a request with the token.
+    pub(crate) async fn post(&self, path: &str, body: String) -> (StatusCode, Bytes) {
         let address = self.agent_address();
         let call = Call {
             method: Method::POST,
             opens: Some(self.opens(TOKEN)),
             deadline: Duration::from_secs(20),
-            ..Call::get(&address, PATH_ACTION)
+            ..Call::get(&address, path)
         };
-        let (status, body) = call
-            .send(serde_json::to_string(&request).unwrap())
-            .await
-            .unwrap();
-        assert_eq!(status, StatusCode::OK, "{body:?}");
-        serde_json::from_slice(&body).unwrap()
+        call.send(body).await.unwrap()
     }
 
     /// Reads the stream of views on a thread; each with the moment it came.
