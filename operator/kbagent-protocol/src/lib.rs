@@ -78,7 +78,8 @@ pub const PATH_DRAINED: &str = "/v1.0/drained";
 /// does not run. For the kubelet's startup probe.
 pub const PATH_STARTED: &str = "/v1.0/started";
 /// `POST`, with authority, a [`HandoffRequest`] or nothing: moves leadership away because the pod is about to stop, and
-/// answers a [`HandoffAnswer`] when the leader service points to the new leader. Repeatable: a call while one is under way joins it.
+/// answers a [`HandoffAnswer`] when the leader service points to the new leader. Repeatable: a call while one is under
+/// way joins it.
 pub const PATH_HANDOFF: &str = "/v1.0/handoff";
 /// `POST`, with authority: an [`ElectionRequest`] of another agent whose leader has died; answers an
 /// [`ElectionAnswer`].
@@ -466,8 +467,8 @@ pub struct SwitchoverOutput {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HandoffRequest {
-    /// The voter that is to lead, on the word of the caller, who has heard it: to the pod that is asked the others may be
-    /// out of reach. Without one the agent asks them all and chooses.
+    /// The voter that is to lead. The caller has its status: to the pod that is asked the others may be out of reach.
+    /// Without one the agent asks them all and chooses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<Id>,
 }

@@ -143,8 +143,8 @@ impl AgentClient {
         }
     }
 
-    /// Asks the agent to transfer leadership, to a voter that the operator has heard where there is one, with the authority
-    /// of `token`. The agent continues when this call is dropped.
+    /// Asks the agent to transfer leadership, to the voter `to` where one is named, with the authority of `token`. The
+    /// agent continues when this call is dropped.
     ///
     /// # Errors
     /// When the agent cannot be asked, or does not tell in time what came of it.

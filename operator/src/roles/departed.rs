@@ -1,6 +1,7 @@
 //! A leader whose pod's object is gone while its etcd runs on, after a deletion by force: no service can lead to it,
 //! and no other is elected until its kubelet stops it, most of a second later. Its agent is asked to transfer
-//! leadership, to a member that the operator hears: where policies are enforced the others refuse whom no pod stands for.
+//! leadership, to a member that reports to the operator: where policies are enforced the others refuse a pod whose
+//! object is gone.
 //!
 //! Only a request: no label waits for the answer, and the election that follows is noticed like any other.
 

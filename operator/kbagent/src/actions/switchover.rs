@@ -44,8 +44,8 @@ pub async fn move_away(cluster: &Cluster, candidate: Option<&str>) -> Result<Mov
     transfer(cluster, &chosen.member, (witness, mark.term)).await
 }
 
-/// Moves leadership to the voter `id`, which is not asked: the caller has heard it, and it may be out of reach from here.
-/// Raft moves leadership only to a voter that has the whole log. What this member says of the new leader counts.
+/// Moves leadership to the voter `id`, which is not asked: the caller has its status, and it may be out of reach from
+/// here. Raft moves leadership only to a voter that has the whole log. What this member says of the new leader counts.
 ///
 /// # Errors
 /// When it is no voter, or was not seen to lead.

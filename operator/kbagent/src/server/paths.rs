@@ -196,7 +196,7 @@ pub(super) async fn handoff(State(app): Shared, came: Came) -> Response {
         Err(error) => failure(
             StatusCode::BAD_REQUEST,
             "ERR_BAD_REQUEST",
-            format!("the body is no request to hand over: {error}"),
+            format!("the body is no request to transfer leadership: {error}"),
         ),
     }
 }
