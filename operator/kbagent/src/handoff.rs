@@ -59,8 +59,8 @@ impl Handoff {
         self.moving.subscribe()
     }
 
-    /// Transfers leadership, or joins a transfer in progress. Continues when the caller disconnects. With a voter `to` this
-    /// pod has left the service: nothing is waited for after the move.
+    /// Transfers leadership, or joins a transfer in progress. Continues when the caller disconnects. With a voter `to`
+    /// this pod has left the service: nothing is waited for after the move.
     pub(crate) async fn hand_over(self: &Arc<Self>, to: Option<Id>) -> HandoffAnswer {
         let mut phase = self.phase.subscribe();
         let begun = self.phase.send_if_modified(|phase| {
