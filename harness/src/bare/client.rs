@@ -11,6 +11,7 @@ use crate::bare::member::{Layout, address};
 use crate::observe::{self, Reading};
 use crate::scenario::Load;
 use crate::scenario::client::rates;
+use crate::scenario::dumped;
 
 /// Where the client keeps its history.
 const DIR: &str = "/history";
@@ -75,8 +76,9 @@ impl<'a> BareClient<'a> {
 
     /// The history so far.
     pub(crate) async fn history(&self) -> Result<History, BareError> {
-        let text = self.run(&["dump"]).await?;
-        History::read(text.as_bytes()).map_err(|error| self.failed("dump", error.to_string()))
+        let printed = self.run(&["dump"]).await?;
+        let text = dumped::whole(printed.as_bytes()).map_err(|cut| self.failed("dump", cut))?;
+        History::read(text).map_err(|error| self.failed("dump", error.to_string()))
     }
 
     /// What it has found wrong while it recorded, or why it no longer looks.

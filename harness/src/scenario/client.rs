@@ -1,7 +1,7 @@
 //! The recording client's pod: made beside the etcd cluster, started when that is ready, asked for its history at the
 //! end.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use etcd_history::History;
 use futures::{AsyncBufReadExt, TryStreamExt};
@@ -12,13 +12,14 @@ use serde_json::{Value, json};
 use crate::cluster::Cluster;
 use crate::deploy::{Keys, refused};
 use crate::observe::{self, Reading};
+use crate::scenario::dumped;
 use crate::scenario::inside::{Inside, POD};
 use crate::scenario::load::Load;
 use crate::scenario::outside::{Outside, Routes};
 use crate::scenario::subject::Subject;
 use crate::scenario::{Live, RunError};
 use crate::timeouts;
-use crate::wait::{Poll, WaitError, wait_until};
+use crate::wait::{Poll, WaitError, pause, wait_until};
 
 /// Volumes with what opens the cluster: certificate, and users.
 pub(super) const TLS: &str = "tls";
@@ -206,8 +207,19 @@ impl RecordingClient {
 
     /// The history so far.
     pub(super) async fn history(&self) -> Result<History, RunError> {
-        let text = self.exec(&["dump"], HISTORY).await?;
-        Ok(History::read(text.as_slice())?)
+        let begin = Instant::now();
+        loop {
+            let left = HISTORY.saturating_sub(begin.elapsed());
+            let printed = self.exec(&["dump"], left).await?;
+            match dumped::whole(&printed) {
+                Ok(text) => return Ok(History::read(text)?),
+                Err(message) if left.is_zero() => {
+                    let command = "dump".to_owned();
+                    return Err(RunError::Client { command, message });
+                }
+                Err(_) => pause(timeouts::POLL).await,
+            }
+        }
     }
 
     /// Says the client's lines until the task is dropped.

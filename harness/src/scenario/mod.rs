@@ -19,6 +19,7 @@ pub(crate) mod creation;
 mod description;
 mod difference;
 mod disaster;
+pub(crate) mod dumped;
 mod edits;
 mod error;
 pub(crate) mod event;

@@ -330,6 +330,8 @@ fn dump(place: &Place) -> anyhow::Result<()> {
     let mut file =
         std::fs::File::open(&path).with_context(|| format!("failed to open {}", path.display()))?;
     let mut out = io::stdout().lock();
-    io::copy(&mut file, &mut out).context("failed to print the history")?;
+    let length = io::copy(&mut file, &mut out).context("failed to print the history")?;
+    // Who reads it knows by this that nothing was cut off.
+    writeln!(out, "end {length}").context("failed to print the history")?;
     out.flush().context("failed to print the history")
 }
