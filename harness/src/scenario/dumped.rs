@@ -1,5 +1,5 @@
 //! The recording client's history as its command prints it: behind it stands how long it is, because the output of a
-//! command in a pod may be cut off and the command succeed all the same.
+//! command in a pod may be cut off although the command succeeds.
 
 /// What stands before the length, in the last line.
 const END: &str = "end ";
