@@ -118,8 +118,7 @@ impl Continuity {
             Self::LeaderStays => both(Limits::new(280.0, 380.0, 1000.0), false),
             Self::LeaderSilent => Some((
                 Limits::new(270.0, 430.0, 1500.0),
-                // Its etcd learns of it by CheckQuorum, one to two election timeouts after the cut.
-                Limits::new(750.0, 850.0, 1500.0),
+                Limits::new(650.0, 750.0, 1500.0),
                 true,
             )),
             Self::Within(ms) => {
