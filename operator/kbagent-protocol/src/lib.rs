@@ -78,7 +78,7 @@ pub const PATH_DRAINED: &str = "/v1.0/drained";
 /// does not run. For the kubelet's startup probe.
 pub const PATH_STARTED: &str = "/v1.0/started";
 /// `POST`, with authority, a [`HandoffRequest`] or nothing: moves leadership away because the pod is about to stop, and
-/// answers a [`HandoffAnswer`] when the leader service points to the new leader; when it has moved, if a voter is named.
+/// answers a [`HandoffAnswer`] when the leader service points to the new leader; with a named voter, when that leads.
 /// Repeatable: a call while one is under way joins it.
 pub const PATH_HANDOFF: &str = "/v1.0/handoff";
 /// `POST`, with authority: an [`ElectionRequest`] of another agent whose leader has died; answers an
