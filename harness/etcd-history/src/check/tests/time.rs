@@ -60,6 +60,10 @@ fn a_round_in_which_the_client_restarted_proves_nothing() {
     inconclusive(&judge(300), told);
     // In front of it.
     violates(&judge(200), "100 ms are allowed");
+    // Where no gap is held against a limit, there is nothing to prove: every node restarts, the client's too.
+    let reported = gap(Story::new().restarted(650)).verdict("continuity", &small());
+    assert!(reported.passed(), "{reported:?}");
+    assert_eq!(reported.figures["round_0.client_restarted"], 1.0);
     let samples = |t| GapSamples::of(&gap(Story::new().restarted(t)).history(), budget(1.0).gaps);
     assert!(samples(650).rounds().is_empty());
     assert_eq!(samples(200).rounds().len(), 1);
