@@ -4,11 +4,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::Id;
 
-/// Body of [`crate::PATH_ELECTION`]: an agent asks for standings, or for consent to let its own member campaign.
+/// Body of [`crate::PATH_ELECTION`]: an agent asks for standings, or for consent to let its own member campaign. The
+/// agent of a new leader asks that of the former one, whose member may not know yet that it was replaced.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ElectionRequest {
-    /// The leader that is said to have died. Who answers finds out itself.
+    /// The leader that is said to have died, or to have been replaced. Who answers finds out itself.
     pub leader: Id,
     /// What raft says in the member of the agent that asks.
     pub standing: ElectionStanding,

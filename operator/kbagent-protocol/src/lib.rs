@@ -81,8 +81,8 @@ pub const PATH_STARTED: &str = "/v1.0/started";
 /// answers a [`HandoffAnswer`] when the leader service points to the new leader; with a named voter, when that leads.
 /// Repeatable: a call while one is under way joins it.
 pub const PATH_HANDOFF: &str = "/v1.0/handoff";
-/// `POST`, with authority: an [`ElectionRequest`] of another agent whose leader has died; answers an
-/// [`ElectionAnswer`].
+/// `POST`, with authority: an [`ElectionRequest`] of another agent whose leader has died, or whose member leads instead
+/// of this one; answers an [`ElectionAnswer`].
 pub const PATH_ELECTION: &str = "/v1.0/election";
 /// `GET`, with authority: a stream of [`Beat`], one JSON document a line, some thirty a second: the agent's own life
 /// and its etcd's. Read by the agents of the other members while this one's leads.

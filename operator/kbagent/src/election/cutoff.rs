@@ -53,6 +53,8 @@ pub(super) struct Peers {
     pub(super) own: Client,
     pub(super) knowledge: watch::Receiver<Knowledge>,
     pub(super) addresses: watch::Receiver<BTreeMap<String, SocketAddr>>,
+    /// Told at each look that finds no majority.
+    pub(super) doubted: Arc<watch::Sender<Option<Instant>>>,
 }
 
 impl Peers {
@@ -71,8 +73,15 @@ impl Peers {
                     () = self.look(on, &group, &found) => {}
                 }
             }
-            found.send_replace(None);
+            self.tell(&found, None);
             sleep(BEAT).await;
+        }
+    }
+
+    fn tell(&self, found: &watch::Sender<Option<CutOff>>, now: Option<CutOff>) {
+        found.send_replace(now);
+        if now.is_some() {
+            self.doubted.send_replace(Some(Instant::now()));
         }
     }
 
@@ -105,7 +114,7 @@ impl Peers {
         while on() {
             let began = Instant::now();
             let Ok(Ok((sockets, took))) = spawn_blocking(move || read(port)).await else {
-                found.send_replace(None);
+                self.tell(found, None);
                 sleep(LIST_EVERY).await;
                 continue;
             };
@@ -116,7 +125,7 @@ impl Peers {
                 }
                 let until = Instant::now() + pause + took + BEAT * 2;
                 let since = reach.look(&sockets, group, began);
-                found.send_replace(since.map(|since| CutOff { since, until }));
+                self.tell(found, since.map(|since| CutOff { since, until }));
             }
             sleep(pause).await;
         }

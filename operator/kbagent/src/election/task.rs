@@ -43,9 +43,9 @@ const PLACES: usize = 8;
 
 /// What an agent does about leaders that die.
 pub struct Elections {
-    config: Arc<Config>,
+    pub(super) config: Arc<Config>,
     own: Client,
-    knowledge: watch::Receiver<Knowledge>,
+    pub(super) knowledge: watch::Receiver<Knowledge>,
     held: watch::Receiver<Option<Held>>,
     addresses: watch::Receiver<BTreeMap<String, SocketAddr>>,
     stopping: watch::Receiver<bool>,
@@ -55,6 +55,8 @@ pub struct Elections {
     token: Token,
     report: watch::Sender<ElectionReport>,
     shown: watch::Sender<Own>,
+    /// When the own member's leadership was last in doubt.
+    pub(super) doubted: Arc<watch::Sender<Option<Instant>>>,
     places: Semaphore,
 }
 
@@ -96,6 +98,7 @@ pub fn start(
         token: Token::new(config.token_file.clone()),
         report: watch::Sender::new(report),
         shown,
+        doubted: Arc::clone(&trouble.doubted),
         places: Semaphore::new(PLACES),
     });
     if config.fast_election.suspicion() {
@@ -104,6 +107,7 @@ pub fn start(
             own: own.clone(),
             knowledge: knowledge.clone(),
             addresses: elections.addresses.clone(),
+            doubted: Arc::clone(&trouble.doubted),
         };
         let watch = beat::Watch {
             config: Arc::clone(config),
@@ -123,6 +127,7 @@ pub fn start(
             held_to,
             trouble.clone(),
         ));
+        tokio::spawn(Arc::clone(&elections).announce());
         tokio::spawn(Arc::clone(&elections).run(trouble));
     }
     elections
@@ -145,6 +150,7 @@ impl Elections {
     /// Answers another agent; `None` when too many ask at once.
     pub async fn answer(self: &Arc<Self>, request: &ElectionRequest) -> Option<ElectionAnswer> {
         let _place = self.places.try_acquire().ok()?;
+        self.doubt(request);
         let refused = |standing, reason: String| ElectionAnswer {
             standing,
             consents: false,
@@ -263,7 +269,7 @@ impl Elections {
 
     /// What raft says in the own member. A status has the newest leader, and a term that may be too low, never too
     /// high; while there is no leader it stays behind, and raft itself is read.
-    async fn standing(&self) -> Option<ElectionStanding> {
+    pub(super) async fn standing(&self) -> Option<ElectionStanding> {
         let status = self.own.status(OWN).await.ok()?;
         let header = status.header?;
         let mut standing = ElectionStanding {
@@ -376,7 +382,7 @@ impl Elections {
         peers.iter().map(ask).collect()
     }
 
-    async fn answer_of(&self, pod: &str, body: String) -> Option<ElectionAnswer> {
+    pub(super) async fn answer_of(&self, pod: &str, body: String) -> Option<ElectionAnswer> {
         let known = self.addresses.borrow().get(pod).copied();
         if let Some(address) = known {
             let answer = self

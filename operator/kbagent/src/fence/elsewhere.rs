@@ -21,7 +21,7 @@ use crate::watch::Knowledge;
 
 /// Pause between two rounds of questions: cheap beside the polls of the own member.
 const EVERY: Duration = Duration::from_millis(500);
-/// The same while the own member does not answer or knows no leader.
+/// The same while the own member does not answer or knows no leader, or its leadership was in doubt within [`FRESH`].
 const EVERY_IN_TROUBLE: Duration = Duration::from_millis(50);
 /// Deadline of a question.
 const DEADLINE: Duration = Duration::from_millis(400);
@@ -111,12 +111,13 @@ pub(super) async fn look(
     own: Client,
     mut raft: OwnRaft,
     knowledge: watch::Receiver<Knowledge>,
+    doubted: watch::Receiver<Option<Instant>>,
     found: watch::Sender<Option<Elsewhere>>,
     report: watch::Sender<FencingReport>,
 ) {
     let mut others = Others::default();
     loop {
-        pause(knowledge.clone(), others.listed.is_some()).await;
+        pause(knowledge.clone(), doubted.clone(), others.listed.is_some()).await;
         let (state, status) = {
             let known = knowledge.borrow();
             (known.etcd().clone(), known.status().cloned())
@@ -157,9 +158,13 @@ fn matters(state: &EtcdState, status: &MemberStatus) -> bool {
     }
 }
 
-/// Waits for the next round's turn, which comes early when the own member falls silent or loses its leader, and when it
-/// answers and the others are not known: it may fall silent next.
-async fn pause(mut knowledge: watch::Receiver<Knowledge>, listed: bool) {
+/// Waits for the next round's turn, which comes early when the own member falls silent or loses its leader, or it is in
+/// doubt that it leads, and when it answers and the others are not known: it may fall silent next.
+async fn pause(
+    mut knowledge: watch::Receiver<Knowledge>,
+    mut doubted: watch::Receiver<Option<Instant>>,
+    listed: bool,
+) {
     let trouble = async {
         let alarming = |known: &Knowledge| {
             let silent = matches!(known.etcd(), EtcdState::Unreachable { refused: false, .. });
@@ -170,8 +175,14 @@ async fn pause(mut knowledge: watch::Receiver<Knowledge>, listed: bool) {
             let unlisted = !listed && *known.etcd() == EtcdState::Running;
             silent || leaderless || unlisted
         };
-        if knowledge.wait_for(alarming).await.is_err() {
-            std::future::pending::<()>().await;
+        let fresh = |at: &Option<Instant>| at.is_some_and(|at| at.elapsed() < FRESH);
+        let alarmed = async { knowledge.wait_for(alarming).await.is_ok() };
+        let doubted = async { doubted.wait_for(fresh).await.is_ok() };
+        // False means that nothing more will be told.
+        tokio::select! {
+            true = alarmed => {}
+            true = doubted => {}
+            else => std::future::pending().await,
         }
         tokio::time::sleep(EVERY_IN_TROUBLE).await;
     };
@@ -283,7 +294,7 @@ impl Others {
 /// What came of asking a member.
 struct Said {
     answer: Result<Status, EtcdError>,
-    /// Whether its host takes connections at the peers' port.
+    /// Whether its host takes connections at the peers' port, or was reached because it answered.
     dialled: Dialled,
 }
 
@@ -304,20 +315,35 @@ async fn says(client: &Client, place: Option<&Place>) -> Said {
         };
         return Said { answer, dialled };
     }
-    let asking = client.status(DEADLINE);
+    first(dialling, client.status(DEADLINE), client.endpoint()).await
+}
+
+/// Who refuses at the peers' port is gone, whatever is awaited. An answer needs no dialling, which takes long where the
+/// peers' port alone is out of reach.
+async fn first(
+    dialling: impl Future<Output = Dialled>,
+    asking: impl Future<Output = Result<Status, EtcdError>>,
+    endpoint: &str,
+) -> Said {
     tokio::pin!(dialling, asking);
     tokio::select! {
         biased;
         dialled = &mut dialling => {
             let answer = if dialled == Dialled::Refused {
-                let endpoint = client.endpoint().to_owned();
+                let endpoint = endpoint.to_owned();
                 Err(EtcdError::Refused { endpoint })
             } else {
                 asking.await
             };
             Said { answer, dialled }
         }
-        answer = &mut asking => Said { dialled: dialling.await, answer },
+        answer = &mut asking => {
+            let dialled = match answer {
+                Ok(_) => Dialled::Reached,
+                Err(_) => dialling.await,
+            };
+            Said { answer, dialled }
+        }
     }
 }
 
@@ -444,6 +470,46 @@ mod tests {
         assert_eq!(meaning(&own(None), &gone), Answer::Other);
         let unknown = says(&client, Some(&Place::new("no such name".to_owned()))).await;
         assert_eq!(meaning(&own(None), &unknown), Answer::Other);
+    }
+
+    #[tokio::test]
+    async fn an_answer_waits_for_no_dialling_and_silence_does() {
+        use std::future::{pending, ready};
+        let answer = || ready(Ok(status(9, 2, 5)));
+        let said = first(pending(), answer(), "x").await;
+        assert_eq!(meaning(&own(Some(1)), &said), Answer::Another(Id(2)));
+        let late = || EtcdError::TimedOut {
+            endpoint: "x".to_owned(),
+            deadline_ms: 1,
+        };
+        for (dialled, meant) in [
+            (Dialled::Away, Answer::Silent),
+            (Dialled::Reached, Answer::Other),
+            (Dialled::Refused, Answer::Other),
+        ] {
+            let dialling = async {
+                tokio::task::yield_now().await;
+                dialled
+            };
+            let said = first(dialling, ready(Err(late())), "x").await;
+            assert_eq!(meaning(&own(None), &said), meant, "{dialled:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_leader_in_doubt_asks_early() {
+        let knowledge = Knowledge::of(test_support::view(1, Some(1), 4));
+        let (_knowledge, known) = watch::channel(knowledge);
+        let paused = async |at| {
+            let began = tokio::time::Instant::now();
+            let (_doubted, doubted) = watch::channel(at);
+            pause(known.clone(), doubted, true).await;
+            began.elapsed()
+        };
+        let now = Instant::now();
+        assert_eq!(paused(None).await, EVERY);
+        assert_eq!(paused(Some(now)).await, EVERY_IN_TROUBLE);
+        assert_eq!(paused(now.checked_sub(FRESH)).await, EVERY, "long ago");
     }
 
     #[test]

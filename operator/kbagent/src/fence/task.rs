@@ -37,11 +37,13 @@ impl Planned {
     }
 }
 
-/// Starts fencing; the receiver holds what it does.
+/// Starts fencing; the receiver holds what it does. `doubted` holds when there was last a reason to ask the
+/// others whether the own member still leads.
 pub fn start(
     config: &Arc<Config>,
     own: &Client,
     knowledge: watch::Receiver<Knowledge>,
+    doubted: watch::Receiver<Option<Instant>>,
     planned: Planned,
 ) -> watch::Receiver<FencingReport> {
     let (report, reports) = watch::channel(FencingReport::default());
@@ -50,6 +52,7 @@ pub fn start(
         own.clone(),
         OwnRaft::new(config),
         knowledge.clone(),
+        doubted,
         found,
         report.clone(),
     );

@@ -75,7 +75,8 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         stopping: handoff.moving(),
         moved_at: actions.moved_at(),
     };
-    let fencing = fence::start(&config, &own, knowledge.clone(), planned);
+    let doubted = trouble.doubted.subscribe();
+    let fencing = fence::start(&config, &own, knowledge.clone(), doubted, planned);
     accounts::start(&config, &own, knowledge.clone(), shown.clone());
     failovers::start(&config, knowledge.clone(), written);
     let moving = handoff.moving();

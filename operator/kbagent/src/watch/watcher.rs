@@ -48,6 +48,9 @@ pub struct Trouble {
     pub alarm: Arc<Notify>,
     /// The leader may have died.
     pub news: Arc<Notify>,
+    /// When the own member was last seen to lead without a majority of its peers, or another one said that it leads
+    /// instead: the others are to be asked.
+    pub doubted: Arc<watch::Sender<Option<Instant>>>,
 }
 
 /// Starts watching the own member; the receiver always holds the newest knowledge, and wakes on changes that matter.
