@@ -86,7 +86,7 @@ impl TempNamespace {
     /// member for as long as there is one would only slow down the test that comes next.
     ///
     /// # Errors
-    /// When the API server refuses.
+    /// When the API server refuses to delete the namespace.
     pub(crate) async fn delete(&self) -> Result<(), DeployError> {
         let api: Api<Namespace> = Api::all(self.kube.clone());
         match api.delete(&self.name, &DeleteParams::background()).await {
@@ -100,9 +100,12 @@ impl TempNamespace {
         let pods: Api<Pod> = Api::namespaced(self.kube.clone(), &self.name);
         let soon = DeleteParams::default().grace_period(1);
         let deleted = pods.delete_collection(&soon, &ListParams::default()).await;
-        deleted
-            .map(drop)
-            .map_err(|error| DeployError::call("delete", format!("pods in {}", self.name), error))
+        // The namespace goes anyway, and refuses for a while after the API server has started: it does not know yet
+        // where the Clusters of the operator's policy are.
+        if let Err(error) = deleted {
+            tracing::info!(namespace = self.name, %error, "its pods go more slowly");
+        }
+        Ok(())
     }
 
     /// Leaves it where it is: it has no owner any more and is no leftover.
