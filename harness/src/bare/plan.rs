@@ -54,12 +54,27 @@ impl BarePlan {
             version: version.to_owned(),
             hunt: None,
         };
-        let (versions, members) = (named.versions().count(), named.plan.members);
+        named.checked()
+    }
+
+    /// The same, unless something of its version would be ignored.
+    ///
+    /// # Errors
+    /// [`PlanError`] for versions that no member would have, or that are none.
+    pub fn checked(self) -> Result<Self, PlanError> {
+        let mut flags = self.version.split('+').skip(1);
+        if self.versions().any(str::is_empty)
+            || flags.any(|flag| flag.is_empty() || flag.contains(','))
+        {
+            let version = self.version;
+            return Err(PlanError::Version { version });
+        }
+        let (versions, members) = (self.versions().count(), self.plan.members);
         if u32::try_from(versions).is_ok_and(|versions| versions <= members) {
-            return Ok(named);
+            return Ok(self);
         }
         Err(PlanError::Versions {
-            name: named.plan.scenario.name,
+            name: self.plan.scenario.name,
             members,
             versions,
         })
@@ -306,6 +321,10 @@ mod tests {
             text.contains("4 versions") && text.contains("3 members"),
             "{text}"
         );
+        for wrong in ["", "v3.6.1,", "v3.6.1+", "v3.6.1+unsafe-no-fsync,v3.6.16"] {
+            let error = of(wrong).expect_err(wrong).to_string();
+            assert!(error.contains("--version"), "{wrong:?}: {error}");
+        }
         let mut save = plan("bare::leader_panics_in_save");
         save.version = "v3.6.1,v3.6.16-gofail".to_owned();
         assert!(
