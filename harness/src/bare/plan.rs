@@ -205,7 +205,7 @@ fn needs_supervisor(fault: &Fault) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use etcd_history::check::AutoCompaction;
+    use etcd_history::check::{AutoCompaction, OperationKind};
 
     use super::*;
     use crate::scenario::{Event, Load};
@@ -257,6 +257,17 @@ mod tests {
             .contested()
         };
         assert_eq!([0, 1, 2, 3, 4].map(of), [0, 0, 0, 1, 2]);
+    }
+
+    #[test]
+    fn clients_of_objects_must_meet_each_other_and_list_in_pages() {
+        let met = |name| {
+            let kinds = plan(name).expectations().operations;
+            let of_objects = [OperationKind::FurtherPage, OperationKind::OutdatedWrite];
+            of_objects.map(|kind| kinds.contains(&kind))
+        };
+        assert_eq!(met("bare::objects_leader_killed"), [true, true]);
+        assert_eq!(met("bare::leader_killed"), [false, false]);
     }
 
     #[test]

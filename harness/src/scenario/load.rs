@@ -61,7 +61,10 @@ impl Load {
         let compact = compacts.then_some(OperationKind::Compact);
         let guarded = [OperationKind::GuardedWrite, OperationKind::RefusedHolder];
         let locks = guarded.into_iter().filter(|_| self.holders > 0);
-        expire.into_iter().chain(compact).chain(locks).collect()
+        let met = [OperationKind::FurtherPage, OperationKind::OutdatedWrite];
+        let objects = met.into_iter().filter(|_| self.keepers > 0);
+        let expire = expire.into_iter();
+        expire.chain(compact).chain(locks).chain(objects).collect()
     }
 
     /// Locks and elections that two clients at least compete for.
