@@ -100,7 +100,9 @@ check_objects() {
     shipped $(crds) 20-rbac.yaml 30-operator.yaml >"$WORK/least"
     render kb-system --set admission.install=false --set definitions.install=false >"$WORK/rendered"
     same "without policies and definitions" "$WORK/least" "$WORK/rendered"
-    shipped "${files[@]}" monitoring/pod-monitor.yaml monitoring/prometheus-rule.yaml >"$WORK/watched"
+    shipped "${files[@]}" >"$WORK/watched"
+    # They name no namespace there, for which kubectl is given one.
+    shipped monitoring/pod-monitor.yaml monitoring/prometheus-rule.yaml | sed 's/^metadata:$/&\n  namespace: kb-system/' >>"$WORK/watched"
     render kb-system --set monitoring.podMonitors=true --set monitoring.alerts=true >"$WORK/rendered"
     same "with what Prometheus scrapes, and alerts" "$WORK/watched" "$WORK/rendered"
     render kb-system --set monitoring.dashboard=true >"$WORK/rendered"
@@ -152,6 +154,9 @@ check_values() {
     times "$(grep -c 'system:serviceaccount:kb-system:etcd-operator' "$WORK/shipped")" 'system:serviceaccount:etcd-system:keeper'
     times 4 'release: watch'
     times 1 'grafana_board: "yes"'
+    times 3 '# PodMonitor etcd-system/'
+    times 1 '# PrometheusRule etcd-system/'
+    times 1 '# ConfigMap etcd-system/etcd-operator-dashboard'
     times 0 'release: prometheus'
     times 1 'replicas: 3'
     times 1 'cpu: 200m'

@@ -37,6 +37,7 @@ pub fn all() -> Vec<Bug> {
         early_progress(),
         watch_after_snapshot(),
         future_watch(),
+        negative_watch(),
         skipped_entry(),
         stale_read(),
         no_fsync(),
@@ -214,6 +215,28 @@ fn future_watch() -> Bug {
     }
 }
 
+fn negative_watch() -> Bug {
+    Bug {
+        name: "20711",
+        how: "300 operations a second; on each member a watch begins at revision -1 and another one in the past, again \
+              and again; no fault",
+        affected: "v3.6.1",
+        fixed: "v3.6.16",
+        budget: Duration::from_secs(60),
+        checks: &["watch"],
+        scenario: Scenario::faults(
+            "bug::20711",
+            "A watch that begins at revision -1 is not refused, and others of the same member are not told what is past.",
+            [],
+        )
+        .once()
+        .warm_up_ms(0)
+        .lasts(5)
+        .operations_s(300)
+        .negative_watches(),
+    }
+}
+
 fn skipped_entry() -> Bug {
     Bug {
         name: "13766",
@@ -357,6 +380,16 @@ mod tests {
             "etcd takes a transfer back after {timeout} ms"
         );
         assert!(*ms > 1_500, "members ask again every 500 ms");
+    }
+
+    #[test]
+    fn a_watch_of_revision_minus_one_meets_a_store_that_was_never_compacted() {
+        let plan = find("20711").expect("a bug").plan("v3.6.1", 4);
+        let load = plan.trial().expect("a load").load;
+        assert!(load.negative && !load.compacts && !load.compacted_txns);
+        assert_eq!(plan.expectations().auto_compaction, None);
+        let rates = crate::scenario::client::rates(load);
+        assert_eq!(rates["negative"], serde_json::json!(true));
     }
 
     #[test]

@@ -54,12 +54,27 @@ impl BarePlan {
             version: version.to_owned(),
             hunt: None,
         };
-        let (versions, members) = (named.versions().count(), named.plan.members);
+        named.checked()
+    }
+
+    /// The same, unless something of its version would be ignored.
+    ///
+    /// # Errors
+    /// [`PlanError`] for versions that no member would have, or that are none.
+    pub fn checked(self) -> Result<Self, PlanError> {
+        let mut flags = self.version.split('+').skip(1);
+        if self.versions().any(str::is_empty)
+            || flags.any(|flag| flag.is_empty() || flag.contains(','))
+        {
+            let version = self.version;
+            return Err(PlanError::Version { version });
+        }
+        let (versions, members) = (self.versions().count(), self.plan.members);
         if u32::try_from(versions).is_ok_and(|versions| versions <= members) {
-            return Ok(named);
+            return Ok(self);
         }
         Err(PlanError::Versions {
-            name: named.plan.scenario.name,
+            name: self.plan.scenario.name,
             members,
             versions,
         })
@@ -190,7 +205,7 @@ fn needs_supervisor(fault: &Fault) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use etcd_history::check::AutoCompaction;
+    use etcd_history::check::{AutoCompaction, OperationKind};
 
     use super::*;
     use crate::scenario::{Event, Load};
@@ -242,6 +257,17 @@ mod tests {
             .contested()
         };
         assert_eq!([0, 1, 2, 3, 4].map(of), [0, 0, 0, 1, 2]);
+    }
+
+    #[test]
+    fn clients_of_objects_must_meet_each_other_and_list_in_pages() {
+        let met = |name| {
+            let kinds = plan(name).expectations().operations;
+            let of_objects = [OperationKind::FurtherPage, OperationKind::OutdatedWrite];
+            of_objects.map(|kind| kinds.contains(&kind))
+        };
+        assert_eq!(met("bare::objects_leader_killed"), [true, true]);
+        assert_eq!(met("bare::leader_killed"), [false, false]);
     }
 
     #[test]
@@ -306,6 +332,10 @@ mod tests {
             text.contains("4 versions") && text.contains("3 members"),
             "{text}"
         );
+        for wrong in ["", "v3.6.1,", "v3.6.1+", "v3.6.1+unsafe-no-fsync,v3.6.16"] {
+            let error = of(wrong).expect_err(wrong).to_string();
+            assert!(error.contains("--version"), "{wrong:?}: {error}");
+        }
         let mut save = plan("bare::leader_panics_in_save");
         save.version = "v3.6.1,v3.6.16-gofail".to_owned();
         assert!(

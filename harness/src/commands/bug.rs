@@ -87,6 +87,10 @@ pub(super) async fn run(args: Args) -> CommandResult {
         let title = bugs::title(name);
         anyhow!("failed to find a plan for {title}; `harness bug` lists them")
     })?;
+    if let Some(version) = &args.version {
+        // Before anything is made.
+        bug.plan(version, args.seed).checked()?;
+    }
     let lab = bare::lab(args.runs.clone()).await?;
     if let Some(version) = &args.version {
         let over = Over::after(args.within, &lab.interrupt);
@@ -321,7 +325,21 @@ fn record(path: &Path, name: &str, row: &str) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use clap::FromArgMatches as _;
+
     use super::*;
+
+    #[tokio::test]
+    async fn versions_that_no_member_would_have_are_refused_before_anything_is_made() {
+        let command = <Args as clap::Args>::augment_args(clap::Command::new("bug"));
+        let words = ["bug", "18667", "--version", "a,b,c,d"];
+        let given = command.try_get_matches_from(words).expect("arguments");
+        let args = Args::from_arg_matches(&given).expect("arguments");
+        let error = Box::pin(run(args)).await.expect_err("one is for no member");
+        let told = error.to_string();
+        let expected = ["bug::18667", "4 versions", "3 members", "--version"];
+        assert!(expected.iter().all(|word| told.contains(word)), "{told}");
+    }
 
     fn sighting() -> Sighting {
         Sighting {

@@ -276,6 +276,9 @@ mod tests {
         ("fault delete-pod leader --force", "--evict"),
         ("bench suspicion", "--fast-election tls"),
         ("bench suspicion", "--fast-election relay"),
+        // The picture would overwrite it.
+        ("bench failover --kills 1", "--json f.svg"),
+        ("bench failover --from runs/a", "--json d/f.SVG"),
         // Nothing would be run.
         ("bench failover", "--kills 0"),
         ("bench suspicion", "--freezes 0"),

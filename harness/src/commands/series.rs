@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::ValueEnum as _;
+use clap::builder::{PathBufValueParser, TypedValueParser as _};
 
-use super::{TargetArgs, probes};
+use super::{TargetArgs, json, probes};
 use crate::bench::{Failover, FastElection, Kind, Probe, failover};
 use crate::report::run_header::RunHeader;
 use crate::report::{RunDir, Severity};
@@ -35,8 +36,8 @@ pub(super) struct FailoverArgs {
     #[arg(long, default_value_t = 1)]
     pub(super) seed: u64,
     /// Where the JSON goes, an array of one report for each value of --fast-election; beside the runs unless said
-    /// otherwise.
-    #[arg(long)]
+    /// otherwise. The picture is beside it, by the same name with .svg.
+    #[arg(long, value_parser = PathBufValueParser::new().try_map(json::beside_picture))]
     pub(super) json: Option<PathBuf>,
     /// Measures these saved runs, of the scenario of --kind, and makes none.
     #[arg(
@@ -71,13 +72,9 @@ pub(super) async fn make_runs(
     args: &FailoverArgs,
     target: &TargetArgs,
 ) -> anyhow::Result<(Vec<Series>, Option<PathBuf>)> {
+    fits_clients(args)?;
     if !args.client.is_empty() {
         probes::prepare(&args.client, &target.choice()).await?;
-    }
-    if !args.client.is_empty() && args.fast_election.iter().any(|fast| fast.guard().has_tls()) {
-        bail!(
-            "--client measures open clusters: leave it out, or `tls` and `users` of --fast-election"
-        );
     }
     let lab = Lab::attach(&target.choice(), Live::loud()).await?;
     let mut all: Vec<Series> = args
@@ -123,6 +120,21 @@ pub(super) async fn make_runs(
     );
     let json = lab.runs.join(name);
     Ok((all, Some(json)))
+}
+
+/// Refuses clients that would not be there, before any image is built.
+fn fits_clients(args: &FailoverArgs) -> anyhow::Result<()> {
+    if !args.client.is_empty() && args.fast_election.iter().any(|fast| fast.guard().has_tls()) {
+        bail!(
+            "--client measures open clusters: leave it out, or `tls` and `users` of --fast-election"
+        );
+    }
+    let mut named = BTreeSet::new();
+    if let Some(twice) = args.client.iter().find(|client| !named.insert(**client)) {
+        let word = twice.word();
+        bail!("--client names {word} twice, and a cluster has one of each: name it once");
+    }
+    Ok(())
 }
 
 /// Refuses a run that would be held against the budget of what was not done in it.
@@ -180,6 +192,35 @@ mod tests {
             assert!(words.insert(kind.word()), "{kind:?}");
             assert_eq!(Kind::of(kind.scenario()), Some(*kind));
         }
+    }
+
+    #[test]
+    fn clients_that_would_not_be_there_are_refused() {
+        let fits = |client: &[Probe], fast| {
+            let fast_election = vec![fast];
+            let client = client.to_vec();
+            fits_clients(&FailoverArgs {
+                kills: 1,
+                members: 3,
+                kind: Kind::Sigkill,
+                fast_election,
+                client,
+                seed: 1,
+                json: None,
+                from: Vec::new(),
+            })
+        };
+        let [one, other] = [Probe::ALL[0], Probe::ALL[1]];
+        assert!(fits(&[one, other], FastElection::Shipped).is_ok());
+        assert!(fits(&[], FastElection::Tls).is_ok());
+        let error = fits(&[one], FastElection::Tls).expect_err("no open cluster");
+        assert!(error.to_string().contains("--client"), "{error}");
+        let error = fits(&[one, other, one], FastElection::Shipped).expect_err("twice");
+        let told = error.to_string();
+        assert!(
+            told.contains(one.word()) && told.contains("twice"),
+            "{told}"
+        );
     }
 
     #[test]

@@ -204,6 +204,12 @@ impl Scenario {
         self.with(|trial| trial.load.future = revisions)
     }
 
+    /// Two further watches on each member begin again and again: one at revision -1, and one in the past.
+    #[must_use]
+    pub fn negative_watches(self) -> Self {
+        self.with(|trial| trial.load.negative = true)
+    }
+
     /// So many clients take locks and stand in elections.
     #[must_use]
     pub fn holders(self, holders: u32) -> Self {

@@ -314,6 +314,9 @@ pub(crate) fn rates(load: Load) -> Value {
         rates["clients"] = json!(clients);
         rates["client_rate"] = json!(f64::from(load.operations_s) / f64::from(clients));
     }
+    if load.negative {
+        rates["negative"] = json!(true);
+    }
     if load.keepers > 0 {
         rates["keepers"] = json!(load.keepers);
     }

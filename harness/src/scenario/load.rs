@@ -26,6 +26,8 @@ pub struct Load {
     pub progress_ms: u32,
     /// So many revisions ahead of what is there a further watch begins on each member, again and again; 0: none.
     pub future: u32,
+    /// True when two further watches begin on each member again and again: one at revision -1, and one in the past.
+    pub negative: bool,
     /// Clients that take locks and stand in elections in turn, each write guarded by its lock: up to 100.
     pub holders: u32,
     /// Clients that keep objects as a kube-apiserver does (guarded writes, lists in pages of one revision): up to 100.
@@ -46,6 +48,7 @@ impl Default for Load {
             pinned: false,
             progress_ms: 0,
             future: 0,
+            negative: false,
             holders: 0,
             keepers: 0,
             operations_s: 0,
@@ -61,7 +64,10 @@ impl Load {
         let compact = compacts.then_some(OperationKind::Compact);
         let guarded = [OperationKind::GuardedWrite, OperationKind::RefusedHolder];
         let locks = guarded.into_iter().filter(|_| self.holders > 0);
-        expire.into_iter().chain(compact).chain(locks).collect()
+        let met = [OperationKind::FurtherPage, OperationKind::OutdatedWrite];
+        let objects = met.into_iter().filter(|_| self.keepers > 0);
+        let expire = expire.into_iter();
+        expire.chain(compact).chain(locks).chain(objects).collect()
     }
 
     /// Locks and elections that two clients at least compete for.

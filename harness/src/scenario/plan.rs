@@ -40,7 +40,8 @@ pub enum PlanError {
     },
     /// More versions of etcd than members that could have one.
     #[error(
-        "failed to plan {name} with {versions} versions of etcd: it has {members} members, name one for each at most"
+        "failed to plan {name} with {versions} versions of etcd: it has {members} members, name one for each at most in \
+         --version"
     )]
     Versions {
         /// The scenario.
@@ -49,6 +50,15 @@ pub enum PlanError {
         members: u32,
         /// Versions asked for.
         versions: usize,
+    },
+    /// A version that is empty, or stands behind flags, and would be one of them.
+    #[error(
+        "failed to read --version {version:?}: name tags of etcd with commas between them and flags behind the last one, \
+         e.g. v3.5.35,v3.6.16+unsafe-no-fsync"
+    )]
+    Version {
+        /// What was asked for.
+        version: String,
     },
 }
 

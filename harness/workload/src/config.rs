@@ -111,6 +111,9 @@ pub(crate) struct Rates {
     /// So many revisions ahead of what a member has begins a further watch on it, which is followed by another one soon
     /// after it has begun; 0 for none.
     pub(crate) future: i64,
+    /// True when two further watches begin on each member again and again: one at revision -1, which etcd must refuse,
+    /// and one in the past, which that must not harm.
+    pub(crate) negative: bool,
     /// Clients that take a lock or stand in an election in turn, under leases of a second or two, and write what it
     /// guards.
     pub(crate) holders: u32,
@@ -141,6 +144,7 @@ impl Default for Rates {
             pinned: false,
             progress_ms: 0,
             future: 0,
+            negative: false,
             holders: 0,
             keepers: 0,
             status_ms: 100,

@@ -24,7 +24,7 @@ use crate::{
     recorder::Recorder,
     samples,
     schedule::{Schedule, pause, until},
-    watchers::Watcher,
+    watchers::{Begin, Watcher},
     writers::Writer,
 };
 
@@ -33,6 +33,10 @@ const LOOK: Duration = Duration::from_millis(50);
 
 /// Number of the first watcher of the future.
 const FUTURE_WATCHERS: u32 = 500;
+/// The same of the past.
+const PAST_WATCHERS: u32 = 600;
+/// The same of those that begin before all revisions.
+const NEGATIVE_WATCHERS: u32 = 700;
 
 /// The file that starts everything where the configuration says so.
 pub(crate) fn start_file(dir: &Path) -> PathBuf {
@@ -161,26 +165,40 @@ fn background(shared: &Arc<Shared>) -> JoinSet<()> {
                 number,
                 target,
                 address,
-                ahead: 0,
+                begin: Begin::Continued,
             };
             tasks.spawn(watcher.run(Arc::clone(shared)));
         }
     }
-    for (number, member) in (FUTURE_WATCHERS..).zip(&config.members) {
-        if config.rates.future > 0 {
-            let watcher = Watcher {
-                number,
-                target: member.pod.clone(),
-                address: member.address.clone(),
-                ahead: config.rates.future,
-            };
-            tasks.spawn(watcher.run(Arc::clone(shared)));
-        }
+    for watcher in further_watchers(config) {
+        tasks.spawn(watcher.run(Arc::clone(shared)));
     }
     for member in &config.members {
         tasks.spawn(samples::run(Arc::clone(shared), member.clone()));
     }
     tasks
+}
+
+/// Watchers of each member that do not continue where the last stream ended.
+fn further_watchers(config: &Config) -> Vec<Watcher> {
+    let rates = &config.rates;
+    let future = (rates.future > 0).then_some((FUTURE_WATCHERS, Begin::Ahead(rates.future)));
+    let negative = [
+        (PAST_WATCHERS, Begin::Past),
+        (NEGATIVE_WATCHERS, Begin::Negative),
+    ];
+    let negative = negative.into_iter().filter(|_| rates.negative);
+    let kinds = future.into_iter().chain(negative);
+    let each = kinds.flat_map(|(first, begin)| {
+        let members = (first..).zip(&config.members);
+        members.map(move |(number, member)| Watcher {
+            number,
+            target: member.pod.clone(),
+            address: member.address.clone(),
+            begin,
+        })
+    });
+    each.collect()
 }
 
 /// What the stop file ends.
@@ -281,6 +299,29 @@ mod tests {
         let error = end_traffic(&untold, &mut JoinSet::new()).await.unwrap_err();
         assert!(error.to_string().contains("failed to say"), "{error}");
         assert!(!untold.recorder.judged());
+    }
+
+    #[test]
+    fn watches_before_all_revisions_have_watches_of_the_past_beside_them() {
+        let member = |name: &str| json!({"pod": name, "address": "127.0.0.1:1"});
+        let of = |rates: serde_json::Value| {
+            let members = [member("a-0"), member("a-1")];
+            let config = json!({"seed": 1, "members": members, "rates": rates});
+            let watchers = further_watchers(&Config::parse(&config.to_string()).unwrap());
+            let told = watchers.into_iter();
+            told.map(|watcher| (watcher.number, watcher.target, watcher.begin))
+                .collect::<Vec<_>>()
+        };
+        assert!(of(json!({})).is_empty());
+        let future = of(json!({"future": 50}));
+        assert_eq!(future[1], (501, "a-1".to_owned(), Begin::Ahead(50)));
+        let negative = of(json!({"negative": true}));
+        let begins: Vec<Begin> = negative.iter().map(|(.., begin)| *begin).collect();
+        let (past, before) = (Begin::Past, Begin::Negative);
+        assert_eq!(begins, [past, past, before, before]);
+        let mut numbers: Vec<u32> = negative.iter().map(|(number, ..)| *number).collect();
+        numbers.dedup();
+        assert_eq!(numbers.len(), 4, "each is another watcher");
     }
 
     #[test]

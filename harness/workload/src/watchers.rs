@@ -3,7 +3,7 @@
 //! What they see is the log against which everything else is judged, so they continue after the traffic has stopped. A
 //! stream that ends, or says nothing although it was asked for its progress, is followed by a new one from the
 //! revision after the last event. Watches of the future begin at a revision that is not there yet; what they are told
-//! before it is wrong.
+//! before it is wrong. Others begin in the past, or at a revision that no etcd has, again and again.
 
 use std::{sync::Arc, time::Duration};
 
@@ -28,14 +28,64 @@ const PATIENCE: u32 = 3;
 /// Pause before a new stream.
 const REDIAL: Duration = Duration::from_millis(200);
 
-/// Responses after which a watch of the future ends, so that the next one begins.
+/// Responses with events after which a watch of the future ends, so that the next one begins.
 const FUTURE_RESPONSES: u32 = 50;
+/// The same of a watch of the past, and of one that begins before all revisions.
+const PAST_RESPONSES: u32 = 1;
+/// How many revisions before the newest one a watch of the past begins, in turn.
+const NEAR: i64 = 10;
+const FAR: i64 = 500;
+/// The first revision with an event. A watcher that begins at the one before has asked for everything.
+const FIRST_EVENT: i64 = 2;
 
 /// Ends of a watch that a new log-in mends.
 const LOG_IN_AGAIN: [&str; 2] = [
     "etcdserver: invalid auth token",
     "etcdserver: revision of auth store is old",
 ];
+
+/// Where the streams of a watcher begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Begin {
+    /// At revision 1, then where the last one ended.
+    Continued,
+    /// So many revisions ahead of what is there.
+    Ahead(i64),
+    /// In the past, near and far in turn.
+    Past,
+    /// At revision -1, which no etcd has.
+    Negative,
+}
+
+impl Begin {
+    /// Where the stream with this number begins, of a member that is at this revision; `next` is where the one before
+    /// it has ended.
+    fn at(self, (stream, next): (u32, i64), revision: i64) -> i64 {
+        match self {
+            Self::Continued => next,
+            Self::Ahead(by) => revision.saturating_add(by),
+            Self::Past => {
+                let back = if stream.is_multiple_of(2) { NEAR } else { FAR };
+                (revision - back).max(FIRST_EVENT)
+            }
+            Self::Negative => -1,
+        }
+    }
+
+    /// True when it depends on the revision of the member.
+    fn asks_first(self) -> bool {
+        matches!(self, Self::Ahead(_) | Self::Past)
+    }
+
+    /// Responses with events after which a stream ends by itself.
+    fn responses(self) -> Option<u32> {
+        match self {
+            Self::Continued => None,
+            Self::Ahead(_) => Some(FUTURE_RESPONSES),
+            Self::Past | Self::Negative => Some(PAST_RESPONSES),
+        }
+    }
+}
 
 /// One watcher.
 #[derive(Clone, Debug)]
@@ -46,8 +96,8 @@ pub(crate) struct Watcher {
     pub(crate) target: String,
     /// `host:port`.
     pub(crate) address: String,
-    /// So many revisions ahead of what is there each stream begins; 0 for one that continues where the last one ended.
-    pub(crate) ahead: i64,
+    /// Where its streams begin.
+    pub(crate) begin: Begin,
 }
 
 struct Streams<'a> {
@@ -133,7 +183,9 @@ impl Watcher {
 impl Streams<'_> {
     /// Chooses where the next stream begins; false when the member does not say which revision it has.
     async fn aim(&mut self, client: &Client) -> bool {
-        if self.watcher.ahead == 0 {
+        let begin = self.watcher.begin;
+        if !begin.asks_first() {
+            self.next = begin.at((self.stream, self.next), 0);
             return true;
         }
         let mut maintenance = client.maintenance_client();
@@ -144,7 +196,7 @@ impl Streams<'_> {
         let Some(header) = status.header() else {
             return false;
         };
-        self.next = header.revision().saturating_add(self.watcher.ahead);
+        self.next = begin.at((self.stream, self.next), header.revision());
         true
     }
 
@@ -188,7 +240,8 @@ impl Streams<'_> {
                         return "cancelled".to_owned();
                     }
                     responses += u32::from(!response.events().is_empty());
-                    if self.watcher.ahead > 0 && responses >= FUTURE_RESPONSES {
+                    let enough = self.watcher.begin.responses();
+                    if enough.is_some_and(|enough| responses >= enough) {
                         return "its client has seen it begin".to_owned();
                     }
                 }
@@ -295,6 +348,18 @@ mod tests {
             }
             assert_eq!(questions.due(), begin + ASK * 4, "{progress_ms}");
         }
+    }
+
+    #[test]
+    fn watches_of_the_past_begin_near_and_far_and_never_at_the_beginning() {
+        let at = |begin: Begin, stream, revision| begin.at((stream, 7), revision);
+        let past = [0, 1, 2].map(|stream| at(Begin::Past, stream, 1_000));
+        assert_eq!(past, [990, 500, 990]);
+        assert_eq!([0, 1].map(|stream| at(Begin::Past, stream, 1)), [2, 2]);
+        assert_eq!(at(Begin::Ahead(50), 1, 1_000), 1_050);
+        let unasked = [Begin::Continued, Begin::Negative];
+        assert_eq!(unasked.map(|begin| at(begin, 1, 0)), [7, -1]);
+        assert!(!unasked.iter().any(|begin| begin.asks_first()));
     }
 
     #[test]

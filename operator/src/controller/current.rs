@@ -375,12 +375,22 @@ mod tests {
             serde_json::from_value(object).expect("a guard")
         };
         let bad = guard(json!({ "clusterName": 5 }));
-        let (event, told) = sort(Event::InitApply(bad));
+        let (event, told) = sort(Event::InitApply(bad), |_| None);
         assert!(
             event.is_none() && told.is_some_and(|bad| bad.metadata.name.as_deref() == Some("a"))
         );
         let good = guard(json!({ "clusterName": "a", "type": "Restart" }));
-        let (event, told) = sort(Event::Apply(good));
+        let (event, told) = sort(Event::Apply(good), |_| None);
         assert!(matches!(event, Some(Ok(Event::Apply(_)))) && told.is_none());
+        let bad = guard(json!({ "clusterName": 5 }));
+        let (event, told) = sort(Event::Delete(bad), |meta| {
+            Some(OpsRequest {
+                metadata: meta.clone(),
+                ..OpsRequest::default()
+            })
+        });
+        let named = |object: &OpsRequest| object.metadata.name.as_deref() == Some("a");
+        assert!(matches!(event, Some(Ok(Event::Delete(object))) if named(&object)));
+        assert!(told.is_some(), "it is reported all the more");
     }
 }

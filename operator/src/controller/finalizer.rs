@@ -3,7 +3,7 @@
 use etcd_operator_api::FIELD_MANAGER;
 use kube::api::{Api, Patch, PatchParams};
 use kube::{Client, ResourceExt};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Object;
 
@@ -16,7 +16,10 @@ pub(crate) async fn finalize<K: Object>(
     object: &K,
     finalizer: &str,
 ) -> kube::Result<K> {
-    write(client, object, finalizer, true).await
+    let body = body(object, finalizer, true);
+    api(client, object)
+        .patch(&object.name_any(), &parameters(), &Patch::Merge(&body))
+        .await
 }
 
 /// Takes the finalizer off the object. One that is gone has none.
@@ -28,33 +31,37 @@ pub(crate) async fn release<K: Object>(
     object: &K,
     finalizer: &str,
 ) -> kube::Result<()> {
-    match write(client, object, finalizer, false).await {
+    let body = body(object, finalizer, false);
+    // The answer is metadata alone: the object may be one that cannot be read.
+    let written = api::<K>(client, object)
+        .patch_metadata(&object.name_any(), &parameters(), &Patch::Merge(&body))
+        .await;
+    match written {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
         Err(error) => Err(error),
     }
 }
 
-async fn write<K: Object>(
-    client: &Client,
-    object: &K,
-    finalizer: &str,
-    there: bool,
-) -> kube::Result<K> {
+fn body(object: &impl ResourceExt, finalizer: &str, there: bool) -> Value {
     let mut all = object.finalizers().to_vec();
     all.retain(|known| known != finalizer);
     if there {
         all.push(finalizer.to_owned());
     }
-    let body = json!({
+    json!({
         "metadata": { "finalizers": all, "resourceVersion": object.resource_version() },
-    });
-    let parameters = PatchParams {
+    })
+}
+
+fn parameters() -> PatchParams {
+    PatchParams {
         field_manager: Some(FIELD_MANAGER.to_owned()),
         ..PatchParams::default()
-    };
+    }
+}
+
+fn api<K: Object>(client: &Client, object: &K) -> Api<K> {
     let namespace = object.namespace().unwrap_or_default();
-    let api: Api<K> = Api::namespaced(client.clone(), &namespace);
-    api.patch(&object.name_any(), &parameters, &Patch::Merge(&body))
-        .await
+    Api::namespaced(client.clone(), &namespace)
 }

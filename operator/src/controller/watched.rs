@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures::{Stream, StreamExt};
 use kube::Resource;
 use kube::api::Api;
-use kube::core::{ClusterResourceScope, DeserializeGuard, NamespaceResourceScope};
+use kube::core::{ClusterResourceScope, DeserializeGuard, NamespaceResourceScope, ObjectMeta};
 use kube::runtime::watcher::Event;
 use kube::runtime::{
     Controller, PredicateConfig, WatchStreamExt, controller, predicates, reflector, watcher,
@@ -105,11 +105,13 @@ where
         .with_config(controller::Config::default().concurrency(ROUNDS))
 }
 
-/// Whole objects, for callers that must look at all of them. One that cannot be read is reported and left out.
+/// Whole objects, for callers that must look at all of them. One that cannot be read is reported, and left out unless
+/// there is something to stand for it.
 pub(crate) fn readable<K>(
     context: &Arc<Context>,
     config: watcher::Config,
     blame: Blame,
+    stand_in: fn(&ObjectMeta) -> Option<K>,
 ) -> impl Stream<Item = watcher::Result<Event<K>>> + Send + use<K>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
@@ -120,7 +122,7 @@ where
     let context = Arc::clone(context);
     events.filter_map(move |event| {
         let (event, bad) = match event {
-            Ok(event) => sort(event),
+            Ok(event) => sort(event, stand_in),
             Err(error) => (Some(Err(error)), None),
         };
         if let Some(bad) = bad {
@@ -138,8 +140,11 @@ pub(super) type Sorted<K> = (
     Option<kube::core::error_boundary::InvalidObject>,
 );
 
-/// The event as far as it can be read, and what cannot.
-pub(super) fn sort<K>(event: Event<DeserializeGuard<K>>) -> Sorted<K> {
+/// The event as far as it can be read, or with what stands for the object; and what cannot be read.
+pub(super) fn sort<K>(
+    event: Event<DeserializeGuard<K>>,
+    stand_in: fn(&ObjectMeta) -> Option<K>,
+) -> Sorted<K> {
     let (guarded, wrap): (_, fn(K) -> Event<K>) = match event {
         Event::Init => return (Some(Ok(Event::Init)), None),
         Event::InitDone => return (Some(Ok(Event::InitDone)), None),
@@ -149,6 +154,9 @@ pub(super) fn sort<K>(event: Event<DeserializeGuard<K>>) -> Sorted<K> {
     };
     match guarded.0 {
         Ok(object) => (Some(Ok(wrap(object))), None),
-        Err(bad) => (None, Some(bad)),
+        Err(bad) => {
+            let instead = stand_in(&bad.metadata);
+            (instead.map(|object| Ok(wrap(object))), Some(bad))
+        }
     }
 }

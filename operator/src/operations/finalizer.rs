@@ -6,6 +6,7 @@ use etcd_operator_api::labels::{DEFRAGMENT, OPS_REQUEST_FINALIZER, REBUILD, RECO
 use etcd_operator_api::{OpsPhase, OpsRequest, OpsType};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
+use kube::core::ObjectMeta;
 
 use super::decide::Act;
 use crate::controller::{Context, finalize, release};
@@ -14,6 +15,14 @@ use crate::controller::{Context, finalize, release};
 const REFUSED: Duration = Duration::from_secs(300);
 /// One that the API server does not answer, after so long.
 const UNANSWERED: Duration = Duration::from_secs(3600);
+
+/// Pure: what stands for a request that cannot be read, when it is being deleted. What it has asked for carries its UID.
+pub(super) fn stand_in(unread: &ObjectMeta) -> Option<OpsRequest> {
+    unread.deletion_timestamp.as_ref().map(|_| OpsRequest {
+        metadata: unread.clone(),
+        ..OpsRequest::default()
+    })
+}
 
 /// Whether the request has the finalizer.
 pub(super) fn is_held(request: &OpsRequest) -> bool {
@@ -57,10 +66,18 @@ pub(super) fn gives_up(request: &OpsRequest, is_refused: bool, now: &Time) -> bo
 
 /// Pure: what a request leaves that is being deleted, as far as that is known, and what to do about it.
 pub(super) fn left(request: &OpsRequest, act: Option<&Act>, why: &str) -> String {
-    let (annotation, kind) = match request.spec.kind {
-        OpsType::RebuildInstance => (REBUILD, "claims"),
-        OpsType::RecoverQuorum => (RECOVER, "InstanceSets"),
+    let (annotation, kind) = match (act, request.spec.kind) {
+        (Some(Act::Unmark), _) | (None, OpsType::RebuildInstance) => (REBUILD, "claims"),
+        (Some(Act::Recover(_)), _) | (None, OpsType::RecoverQuorum) => (RECOVER, "InstanceSets"),
         _ => (DEFRAGMENT, "InstanceSets"),
+    };
+    let (annotation, kind) = match request.spec.cluster_name.as_str() {
+        // It cannot be read, nor what carries its UID.
+        "" if act.is_none() => (
+            format!("{REBUILD}, {RECOVER} or {DEFRAGMENT}"),
+            "claims or InstanceSets",
+        ),
+        _ => (annotation.to_owned(), kind),
     };
     let known: Vec<&str> = match act {
         Some(Act::Recover(sets)) => sets.keys().map(String::as_str).collect(),
@@ -68,6 +85,10 @@ pub(super) fn left(request: &OpsRequest, act: Option<&Act>, why: &str) -> String
         _ => Vec::new(),
     };
     let which = match known.is_empty() {
+        true if request.spec.cluster_name.is_empty() => {
+            let own = request.uid().unwrap_or_default();
+            format!("{kind} of its namespace where it has UID {own}")
+        }
         true => format!("{kind} of Cluster {}", request.spec.cluster_name),
         false => format!("{kind} {}", known.join(", ")),
     };

@@ -56,7 +56,7 @@ pub(super) async fn observe(
     let phase = request.status.as_ref().and_then(|status| status.phase);
     let pending = matches!(phase, None | Some(OpsPhase::Pending));
     if !pending {
-        claims(context, request, &namespace, &mut seen).await?;
+        claims(context, request, &mut seen).await?;
     }
     let Some(cluster) = &seen.cluster else {
         return Ok(seen);
@@ -90,7 +90,7 @@ pub(super) async fn observe(
         .await
         .map_err(failed("the pods"))?;
     if pending {
-        claims(context, request, &namespace, &mut seen).await?;
+        claims(context, request, &mut seen).await?;
         places(context, request, &mut seen).await?;
     } else {
         seen.services = services(context, request, &namespace).await?;
@@ -106,13 +106,39 @@ pub(super) async fn asked_for(
 ) -> Result<Seen, ObserveError> {
     let namespace = request.namespace().unwrap_or_default();
     let mut seen = Seen::default();
-    claims(context, request, &namespace, &mut seen).await?;
-    if !matches!(request.spec.kind, OpsType::RecoverQuorum | OpsType::Custom) {
-        return Ok(seen);
+    claims(context, request, &mut seen).await?;
+    if matches!(request.spec.kind, OpsType::RecoverQuorum | OpsType::Custom) {
+        let selector = of_cluster(request);
+        seen.sets = heads_of_sets(context, &namespace, &selector).await?;
     }
-    let api: Api<InstanceSet> = Api::namespaced(context.client.clone(), &namespace);
-    let selector = format!("{}={}", labels::INSTANCE, request.spec.cluster_name);
-    let params = ListParams::default().labels(&selector);
+    Ok(seen)
+}
+
+/// The same of one that cannot be read: what carries its UID, whatever Cluster of its namespace that is of.
+pub(super) async fn asked_for_unread(
+    context: &Context,
+    request: &OpsRequest,
+) -> Result<Seen, ObserveError> {
+    let namespace = request.namespace().unwrap_or_default();
+    let mut seen = Seen::default();
+    heads_of_claims(context, request, labels::INSTANCE, &mut seen).await?;
+    seen.sets = heads_of_sets(context, &namespace, labels::INSTANCE).await?;
+    Ok(seen)
+}
+
+/// What selects the objects of a request's Cluster.
+fn of_cluster(request: &OpsRequest) -> String {
+    format!("{}={}", labels::INSTANCE, request.spec.cluster_name)
+}
+
+/// The metadata of InstanceSets, by name.
+async fn heads_of_sets(
+    context: &Context,
+    namespace: &str,
+    selector: &str,
+) -> Result<BTreeMap<String, InstanceSet>, ObserveError> {
+    let api: Api<InstanceSet> = Api::namespaced(context.client.clone(), namespace);
+    let params = ListParams::default().labels(selector);
     let listed = api.list_metadata(&params).await;
     let listed = listed.map_err(|source| ObserveError::Read {
         what: "the InstanceSets",
@@ -122,8 +148,7 @@ pub(super) async fn asked_for(
         metadata: set.metadata,
         ..InstanceSet::default()
     });
-    seen.sets = bare.map(|set| (set.name_any(), set)).collect();
-    Ok(seen)
+    Ok(bare.map(|set| (set.name_any(), set)).collect())
 }
 
 /// Whether another request may have been forced past it: an InstanceSet is asked by one of this type at a time, and one
@@ -153,16 +178,24 @@ async fn all_requests(context: &Context, namespace: &str) -> Result<Vec<OpsReque
 async fn claims(
     context: &Context,
     request: &OpsRequest,
-    namespace: &str,
     seen: &mut Seen,
 ) -> Result<(), ObserveError> {
     if request.spec.rebuild_from.is_empty() {
         return Ok(());
     }
-    let api: Api<PersistentVolumeClaim> = Api::namespaced(context.client.clone(), namespace);
-    let selector = format!("{}={}", labels::INSTANCE, request.spec.cluster_name);
+    heads_of_claims(context, request, &of_cluster(request), seen).await
+}
+
+async fn heads_of_claims(
+    context: &Context,
+    request: &OpsRequest,
+    selector: &str,
+    seen: &mut Seen,
+) -> Result<(), ObserveError> {
+    let namespace = request.namespace().unwrap_or_default();
+    let api: Api<PersistentVolumeClaim> = Api::namespaced(context.client.clone(), &namespace);
     let listed = api
-        .list_metadata(&ListParams::default().labels(&selector))
+        .list_metadata(&ListParams::default().labels(selector))
         .await;
     let listed = listed.map_err(|source| ObserveError::Read {
         what: "claims",

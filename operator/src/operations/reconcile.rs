@@ -20,7 +20,7 @@ use serde_json::json;
 use super::cluster_edit::{self, Answer, Mode};
 use super::decide::{Act, Decision, decide, leave};
 use super::edit::{self, Change};
-use super::observe::{ObserveError, asked_for, observe};
+use super::observe::{ObserveError, asked_for, asked_for_unread, observe};
 use super::observed::Seen;
 use super::{agents, claims, finalizer, queue, wishes};
 use crate::client::message;
@@ -101,7 +101,7 @@ pub(crate) async fn run(context: Arc<Context>) -> anyhow::Result<()> {
     let turns = store.clone();
     let mut patient = queue::Patient::default();
     let blame = Blame::Condition(ConditionType::Validated, Reason::ValidateFailed);
-    let requests = readable::<OpsRequest>(&context, all(), blame)
+    let requests = readable::<OpsRequest>(&context, all(), blame, finalizer::stand_in)
         .reflect(writer)
         .touched_objects()
         .flat_map(move |touched| stream::iter(with_followers(touched, &turns, &mut patient)));
@@ -196,15 +196,25 @@ pub(super) async fn reconcile_request(
     let now = Time(Timestamp::now());
     // What has begun is told by the status: it is read from the API server, not from a cache (C2).
     let live = api(cached, context).get_opt(&cached.name_any()).await;
-    let live = live.map_err(|source| ObserveError::Read {
-        what: "the OpsRequest",
-        source,
-    })?;
+    let live = match live {
+        Err(kube::Error::SerdeError(_)) if cached.metadata.deletion_timestamp.is_some() => {
+            let asked_for = asked_for_unread(context, cached).await;
+            return Box::pin(depart(cached, asked_for, context, &now)).await;
+        }
+        live => live.map_err(|source| ObserveError::Read {
+            what: "the OpsRequest",
+            source,
+        })?,
+    };
     let Some(request) = live else {
         return Ok(Action::await_change());
     };
     if request.metadata.deletion_timestamp.is_some() {
-        return Box::pin(depart(&request, context, &now)).await;
+        if !finalizer::is_held(&request) {
+            return Ok(Action::await_change());
+        }
+        let asked_for = asked_for(context, &request).await;
+        return Box::pin(depart(&request, asked_for, context, &now)).await;
     }
     if finalizer::hold(context, &request)
         .await
@@ -301,11 +311,13 @@ async fn ask(request: &OpsRequest, seen: &Seen, act: Act, context: &Context) -> 
 
 /// A request that is being deleted: what it asks for is taken off first. Where that cannot be done it goes after a
 /// while, and an event says what it leaves.
-async fn depart(request: &OpsRequest, context: &Context, now: &Time) -> Result<Action, Error> {
-    if !finalizer::is_held(request) {
-        return Ok(Action::await_change());
-    }
-    let (act, taken) = take_back(request, context, now).await;
+async fn depart(
+    request: &OpsRequest,
+    asked_for: Result<Seen, ObserveError>,
+    context: &Context,
+    now: &Time,
+) -> Result<Action, Error> {
+    let (act, taken) = take_back(request, asked_for, context, now).await;
     match taken {
         Ok(()) if act.is_some() => return Ok(Action::requeue(CONFLICT)),
         Ok(()) => {}
@@ -332,10 +344,11 @@ async fn depart(request: &OpsRequest, context: &Context, now: &Time) -> Result<A
 /// Takes off what still asks for the operation: what that is, as far as it is known, and whether it was taken off.
 async fn take_back(
     request: &OpsRequest,
+    asked_for: Result<Seen, ObserveError>,
     context: &Context,
     now: &Time,
 ) -> (Option<Act>, Result<(), Error>) {
-    let seen = match asked_for(context, request).await {
+    let seen = match asked_for {
         Ok(seen) => seen,
         Err(error) => return (None, Err(error.into())),
     };

@@ -12,6 +12,7 @@ use super::Case;
 use super::expectations::OperationKind;
 use super::lives;
 use super::locks;
+use super::objects;
 use super::placement;
 use super::verdict::{Findings, Verdict};
 use super::witness::Ended;
@@ -311,6 +312,15 @@ fn kinds(case: &Case<'_>, findings: &mut Findings) {
     let (guarded, refused) = locks::guarded_writes(case.index);
     succeeded.insert(OperationKind::GuardedWrite, guarded);
     succeeded.insert(OperationKind::RefusedHolder, refused);
+    let of_objects = [OperationKind::FurtherPage, OperationKind::OutdatedWrite];
+    if of_objects
+        .iter()
+        .any(|kind| case.expectations.operations.contains(kind))
+    {
+        let met = objects::met(case.index);
+        succeeded.insert(OperationKind::FurtherPage, met.pages);
+        succeeded.insert(OperationKind::OutdatedWrite, met.refused);
+    }
     for kind in &case.expectations.operations {
         if succeeded.get(kind).is_none_or(|count| *count == 0) {
             findings.doubt(format!("no {kind:?} succeeded"));

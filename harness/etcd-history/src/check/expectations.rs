@@ -226,6 +226,11 @@ pub enum OperationKind {
     GuardedWrite,
     /// A write that was guarded so and refused, because the lock was gone.
     RefusedHolder,
+    /// A page behind the first of a list, at the list's revision.
+    FurtherPage,
+    /// A write of an object by a client that lists in pages, refused because the object was not as that client had seen
+    /// it last.
+    OutdatedWrite,
 }
 
 impl OperationKind {

@@ -11,6 +11,7 @@ mod holes;
 mod leases;
 mod locks;
 mod numbers;
+mod objects;
 mod operator;
 mod recording;
 mod store;

@@ -4,7 +4,7 @@ use etcd_operator_api::{OpsRequest, labels};
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::super::finalizer::{gives_up, left};
+use super::super::finalizer::{gives_up, left, stand_in};
 use super::super::reconcile::reconcile_request;
 use super::{SCALE_OUT, at, request};
 use crate::fake_api::{Asked, failure, server};
@@ -184,6 +184,70 @@ async fn one_that_may_not_take_back_what_it_asked_for_says_so_and_goes_after_a_w
     }
 }
 
+/// What a round writes of a request that cannot be read and is being deleted; claim and InstanceSet have these
+/// annotations.
+async fn unread(claim: Value, set: Value) -> Vec<Asked> {
+    let object = json!({ "metadata": { "name": "a", "namespace": "ns", "uid": "a", "resourceVersion": "3",
+            "finalizers": [labels::OPS_REQUEST_FINALIZER], "deletionTimestamp": "2026-01-01T00:00:00Z" },
+        "spec": { "clusterName": 5, "type": "Custom" } });
+    let metadata = serde_json::from_value(object["metadata"].clone()).expect("metadata");
+    let request = stand_in(&metadata).expect("it is being deleted");
+    let (context, asked) = server(move |line| {
+        let named = |name: &str, annotations: &Value| {
+            let object = json!({ "metadata": { "name": name, "namespace": "ns", "resourceVersion": "5",
+                "annotations": annotations } });
+            match line.starts_with("GET") {
+                true => (200, json!({ "metadata": {}, "items": [object] })),
+                false => (200, object),
+            }
+        };
+        match line {
+            line if line.contains("/persistentvolumeclaims") => named("data-db-etcd-0", &claim),
+            line if line.contains("/instancesets") => named("db-etcd", &set),
+            _ => (200, object.clone()),
+        }
+    });
+    let round = Box::pin(reconcile_request(&request, &context, &[])).await;
+    round.expect("a round");
+    let asked = asked.lock().expect("no panic");
+    let written = asked.iter().filter(|(line, _)| !line.starts_with("GET"));
+    written.cloned().collect()
+}
+
+#[tokio::test]
+async fn one_that_is_deleted_and_cannot_be_read_takes_back_what_has_its_uid_and_goes() {
+    let (mark, recover, defragment) = (labels::REBUILD, labels::RECOVER, labels::DEFRAGMENT);
+    let by = |uid: &str| {
+        [
+            json!({ mark: uid }),
+            json!({ recover: json!({ "token": uid, "request": uid }).to_string() }),
+            json!({ defragment: json!({ "token": uid, "pods": [] }).to_string() }),
+        ]
+    };
+    let [marked, recovering, defragmenting] = by("a");
+    let [other_mark, other_set, _] = by("b");
+    for (claim, set, place, annotation) in [
+        (marked, json!({}), "/persistentvolumeclaims/", mark),
+        (json!({}), recovering, "/instancesets/", recover),
+        (json!({}), defragmenting, "/instancesets/", defragment),
+    ] {
+        let written = unread(claim, set).await;
+        let [(line, body)] = &written[..] else {
+            panic!("{written:?}")
+        };
+        assert!(line.contains(place), "{line}");
+        let annotations = &body["metadata"]["annotations"];
+        assert_eq!(annotations.get(annotation), Some(&json!(null)), "{body}");
+    }
+    let written = unread(other_mark, other_set).await;
+    let [(line, body)] = &written[..] else {
+        panic!("{written:?}")
+    };
+    assert!(line.contains("/opsrequests/a?"), "{line}");
+    assert_eq!(body["metadata"]["finalizers"], json!([]), "{body}");
+    assert_eq!(stand_in(&request("a", 0, SCALE_OUT).metadata), None);
+}
+
 #[test]
 fn one_that_is_deleted_waits_five_minutes_for_a_refusal_and_an_hour_for_an_answer() {
     let mut leaves = request("a", 0, SCALE_OUT);
@@ -204,4 +268,15 @@ fn what_to_do_is_told_before_an_answer_that_may_be_cut() {
         begins.contains(labels::REBUILD) && begins.contains("claims of Cluster db"),
         "{begins}"
     );
+    let mut unread = OpsRequest::default();
+    unread.metadata.uid = Some("u".to_owned());
+    let text = left(&unread, None, "it is not permitted");
+    for part in [
+        labels::REBUILD,
+        labels::RECOVER,
+        labels::DEFRAGMENT,
+        "UID u",
+    ] {
+        assert!(text.contains(part), "{text}");
+    }
 }

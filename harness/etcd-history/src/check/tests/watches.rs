@@ -47,6 +47,38 @@ fn a_watch_of_whatever_is_next_is_told_all_behind_the_first_thing_that_it_is_tol
 }
 
 #[test]
+fn a_watch_of_a_negative_revision_continues_nothing_and_takes_nothing_from_others() {
+    let negative = |story: Story, stream: u32, t: i64| {
+        let event = asked("a", "z", -1);
+        story.stream((1, stream), t, event)
+    };
+    let refused = || WatchEvent::Cancelled {
+        compact_revision: 0,
+        reason: "etcdserver: mvcc: required revision has been compacted".to_owned(),
+    };
+    let events = |revision, event: KeyEvent| WatchEvent::Events {
+        revision,
+        events: vec![event],
+        fragment: false,
+    };
+    // Its first stream is told this, and another one follows.
+    let story = |told: WatchEvent| {
+        let story = more(negative(written(), 0, 6)).stream((1, 0), 20, told);
+        let message = String::new();
+        let story = story.stream((1, 0), 21, WatchEvent::Broken { message });
+        negative(story, 1, 22)
+    };
+    story(refused()).passes("watch");
+    let next = || events(4, seen(kv("c", "3", 4)));
+    story(next()).passes("watch");
+    // Beside it a watch of the past is told what is new alone.
+    story(next())
+        .stream((2, 0), 23, asked("a", "z", 2))
+        .stream((2, 0), 24, events(5, seen(kv("d", "4", 5))))
+        .violates("watch", "a at revision 2 is missing before revision 5");
+}
+
+#[test]
 fn a_watch_of_whatever_is_next_does_not_fall_silent() {
     let end = |story: Story| story.ok(2, (60_000, 60_001), get("x"), (5, found(&[])));
     let dead = |story: Story, told: &str| end(more(story)).violates("watch", told);

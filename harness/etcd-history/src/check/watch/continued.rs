@@ -18,7 +18,8 @@ const BEGINNING: i64 = 1;
 /// A watcher so far.
 struct Watcher<'a> {
     keys: (&'a str, &'a str),
-    /// True when it began at the beginning, or with whatever was next.
+    /// True when it began at the beginning, or with whatever was next. One that asks for a negative revision is to be
+    /// refused, and asks for nothing that it could continue.
     continues: bool,
     /// The first revision that it was not told yet; absent while it has asked for no revision and was told none.
     next: Option<i64>,
@@ -57,7 +58,7 @@ impl<'a> Watcher<'a> {
     fn new(keys: (&'a str, &'a str), start: i64) -> Self {
         Self {
             keys,
-            continues: start <= BEGINNING,
+            continues: (0..=BEGINNING).contains(&start),
             next: (start > 0).then_some(start),
         }
     }
