@@ -55,12 +55,19 @@ pub(super) struct Elsewhere {
     silent: usize,
     /// Raft in the own member follows the leader of a majority of the others.
     takes_part: bool,
+    /// Of the own member, by the status that the answers were held against.
+    term: u64,
     at: Instant,
 }
 
 impl Elsewhere {
-    /// `follows`: the leader that raft in the own member names, where it was asked.
-    pub(super) fn of(voters: usize, answers: &[Answer], follows: Option<Id>, at: Instant) -> Self {
+    /// `follows`: the leader that raft in the own member names, where it was asked. `term`: the own member's.
+    pub(super) fn of(
+        voters: usize,
+        answers: &[Answer],
+        follows: Option<Id>,
+        (term, at): (u64, Instant),
+    ) -> Self {
         let count = |wanted: &dyn Fn(Answer) -> bool| {
             answers.iter().filter(|answer| wanted(**answer)).count()
         };
@@ -69,6 +76,7 @@ impl Elsewhere {
             another: count(&|answer| matches!(answer, Answer::Another(_))),
             silent: count(&|answer| answer == Answer::Silent),
             takes_part: false,
+            term,
             at,
         };
         seen.takes_part = follows
@@ -82,6 +90,11 @@ impl Elsewhere {
 
     fn fresh(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.at) < FRESH
+    }
+
+    /// False when the own member has come to a later term since: it may lead that one.
+    pub(super) fn counts_in(&self, term: u64) -> bool {
+        term <= self.term
     }
 
     /// No majority can be made with those that are left.
@@ -132,7 +145,8 @@ pub(super) async fn look(
         if matters(&state, &status) && others.voters > 0 {
             let answers = others.ask(&own, &status);
             let (answers, follows) = tokio::join!(answers, part(&mut raft, &state, &status));
-            let seen = Elsewhere::of(others.voters, &answers, follows, Instant::now());
+            let of = (status.term, Instant::now());
+            let seen = Elsewhere::of(others.voters, &answers, follows, of);
             found.send_replace(Some(seen));
         }
     }

@@ -149,7 +149,7 @@ fn a_majority_of_voters_must_be_accounted_for() {
     ];
     let now = Instant::now();
     for (voters, answers, expected) in cases {
-        let seen = Elsewhere::of(voters, answers, None, now);
+        let seen = Elsewhere::of(voters, answers, None, (4, now));
         let found = [seen.outvoted(now), seen.deposed(now), seen.whole(now)];
         assert_eq!(found, expected, "{voters} voters, {answers:?}");
         assert!(
@@ -185,7 +185,7 @@ fn a_member_takes_part_when_its_raft_follows_the_leader_of_a_majority() {
     ];
     let now = Instant::now();
     for (voters, answers, follows, expected) in cases {
-        let seen = Elsewhere::of(voters, answers, follows, now);
+        let seen = Elsewhere::of(voters, answers, follows, (4, now));
         assert_eq!(seen.takes_part(now), expected, "{answers:?}, {follows:?}");
         assert!(!seen.takes_part(now + FRESH), "an old answer");
     }
