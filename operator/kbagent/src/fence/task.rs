@@ -173,6 +173,10 @@ fn seen(
         elsewhere.is_some_and(|elsewhere| judge(&elsewhere, now))
     };
     let deposed = found(Elsewhere::deposed);
+    // Its next answer may be that it follows the others' leader.
+    let overdue = |at| now.saturating_duration_since(at) >= OVERDUE;
+    let late =
+        *knowledge.etcd() == EtcdState::Running && knowledge.answered_at().is_some_and(overdue);
     match (knowledge.etcd(), status, knowledge.answered_at()) {
         (_, Some(status), _) if status.is_learner => Seen::Learns,
         // It has voted and forwards; what it applies lags behind.
@@ -182,14 +186,13 @@ fn seen(
             Seen::Follows
         }
         (EtcdState::Running, Some(status), _) if status.leader_id.is_none() => Seen::Leaderless {
-            outvoted: found(Elsewhere::outvoted),
+            outvoted: found(Elsewhere::outvoted) && !late,
         },
-        (EtcdState::Running, Some(status), answered) if status.role() == Role::Leader => {
-            let overdue = |at| now.saturating_duration_since(at) >= OVERDUE;
-            match deposed {
-                true if answered.is_some_and(overdue) => Seen::Late,
-                true => Seen::Deposed,
-                false => Seen::Leads,
+        (EtcdState::Running, Some(status), _) if status.role() == Role::Leader => {
+            match (deposed, late) {
+                (true, true) => Seen::Late,
+                (true, false) => Seen::Deposed,
+                (false, _) => Seen::Leads,
             }
         }
         (EtcdState::Running, _, _) => Seen::Follows,
@@ -302,7 +305,7 @@ mod seen_tests {
     }
 
     #[test]
-    fn a_leader_whose_answer_is_overdue_may_follow_another_by_now() {
+    fn a_member_whose_answer_is_overdue_may_follow_another_by_now() {
         let others = [Answer::Another(Id(2)); 2];
         let leads = known(Some(1), EtcdState::Running);
         let answered = leads.answered_at().expect("it answered");
@@ -314,6 +317,14 @@ mod seen_tests {
         let before = OVERDUE.saturating_sub(Duration::from_millis(1));
         assert_eq!(sees(&leads, before), Seen::Deposed);
         assert_eq!(sees(&leads, OVERDUE), Seen::Late);
+        let leaderless = known(None, EtcdState::Running);
+        for (after, outvoted) in [(before, true), (OVERDUE, false)] {
+            let answered = leaderless.answered_at().expect("it answered");
+            let (now, of) = (answered + after, (4, answered + after));
+            let found = Elsewhere::of(3, &others, None, of);
+            let sees = seen(&leaderless, Some(found), None, now);
+            assert_eq!(sees, Seen::Leaderless { outvoted }, "{after:?}");
+        }
         // No answer came: it hangs.
         let hangs = known(Some(1), silent());
         assert_eq!(sees(&hangs, OVERDUE * 2), Seen::Deposed);
