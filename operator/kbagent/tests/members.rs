@@ -375,7 +375,16 @@ async fn before_a_pod_stops_its_leadership_and_the_service_have_moved() {
 #[tokio::test]
 #[ignore = "needs ETCD_BIN"]
 async fn a_leader_without_a_pod_hands_over_to_the_voter_that_is_named() {
-    let pods = three(14);
+    let mut pods: Vec<Pod> = (0..3)
+        .map(|n| Pod::new(14, n, &[0, 1, 2]).bootstraps())
+        .collect();
+    for pod in &mut pods {
+        // It advertises a port at which none listens: raft reaches the others, and no agent does.
+        pod.set("KB_CLIENT_PORT", "1");
+        pod.start_etcd();
+        pod.set("KB_CLIENT_PORT", &CLIENT_PORT.to_string());
+        pod.start_agent();
+    }
     let leader = settled_leader(&pods).await;
     let hand_over = async |body: &str| pods[leader].post(PATH_HANDOFF, body.to_owned()).await;
     let (status, _) = hand_over("{\"to\":9}").await;
@@ -388,6 +397,11 @@ async fn a_leader_without_a_pod_hands_over_to_the_voter_that_is_named() {
     assert!(
         !stranger.moved && stranger.message.contains("no voter"),
         "{stranger:?}"
+    );
+    let unnamed = answer(hand_over("").await);
+    assert!(
+        !unnamed.moved && unnamed.message.contains("does not answer"),
+        "the others were asked: {unnamed:?}"
     );
     let mut moves = 0;
     for _ in 0..6 {

@@ -23,8 +23,9 @@ pub(super) fn led(last: &Seen) -> bool {
     !last.silent && status.is_some_and(|status| status.leader_id == Some(status.member_id))
 }
 
-/// The voter with the longest log of those that follow the leader, by their last views.
-pub(super) fn heir(leader: &Seen, others: &[Seen]) -> Option<Id> {
+/// The voter with the longest log of those that follow the leader, by their last views. Each is given with whether its
+/// pod is being deleted: such a one only where there is no other.
+pub(super) fn heir(leader: &Seen, others: &[(Seen, bool)]) -> Option<Id> {
     let term = leader.view.status.as_ref().map(|status| status.term)?;
     let follower = |seen: &Seen| -> Option<MemberStatus> {
         let status = seen.view.status.clone()?;
@@ -33,10 +34,14 @@ pub(super) fn heir(leader: &Seen, others: &[Seen]) -> Option<Id> {
         let runs = !seen.silent && seen.view.etcd == EtcdState::Running;
         (runs && follows && status.term == term && !status.is_learner).then_some(status)
     };
-    let voters = others.iter().filter_map(follower);
-    let furthest =
-        voters.max_by_key(|status| (status.raft_index, std::cmp::Reverse(status.member_id)));
-    furthest.map(|status| status.member_id)
+    let voters = others
+        .iter()
+        .filter_map(|(seen, leaves)| Some((follower(seen)?, *leaves)));
+    let furthest = voters.max_by_key(|(status, leaves)| {
+        let earlier = std::cmp::Reverse(status.member_id);
+        (!*leaves, status.raft_index, earlier)
+    });
+    furthest.map(|(status, _)| status.member_id)
 }
 
 /// A pod whose object is gone.
@@ -187,9 +192,14 @@ mod tests {
             }
             seen
         };
-        let heir = |others: &[Seen]| heir(&leader, others);
+        let among = |others: Vec<(Seen, bool)>| heir(&leader, &others);
+        let heir =
+            |others: &[Seen]| among(others.iter().cloned().map(|one| (one, false)).collect());
         let (one, two) = (follower("a-1", 8, false), follower("a-2", 9, false));
-        assert_eq!(heir(&[one.clone(), two]), Some(member("a-2")));
+        assert_eq!(heir(&[one.clone(), two.clone()]), Some(member("a-2")));
+        let both = vec![(one.clone(), false), (two.clone(), true)];
+        assert_eq!(among(both), Some(member("a-1")), "it stays");
+        assert_eq!(among(vec![(two, true)]), Some(member("a-2")));
         let learner = follower("a-2", 9, true);
         assert_eq!(heir(&[one, learner.clone()]), Some(member("a-1")));
         let mut stopped = follower("a-1", 9, false);

@@ -89,6 +89,8 @@ struct Member {
     uid: String,
     group: (String, String),
     stream: Option<Stream>,
+    /// Its pod is being deleted.
+    leaves: bool,
 }
 
 struct Running {
@@ -164,6 +166,7 @@ impl Path {
                 uid: facts.uid.clone(),
                 group: group.clone(),
                 stream: None,
+                leaves: false,
             };
             self.pods.insert(key.clone(), member);
             if let Some(running) = self.groups.get_mut(&group) {
@@ -179,6 +182,7 @@ impl Path {
         let ip = place.ip.and_then(|ip| ip.parse().ok());
         let agent = ip.map(|ip| Peer::at(pod, ip));
         if let Some(member) = self.pods.get_mut(&key) {
+            member.leaves = pod.metadata.deletion_timestamp.is_some();
             let followed = member.stream.as_ref().map(|stream| &stream.agent);
             if let Some(agent) = agent.filter(|agent| followed != Some(agent)) {
                 let target = Target {
@@ -208,6 +212,7 @@ impl Path {
             uid,
             group,
             stream: Some(stream),
+            ..
         }) = self.pods.get(key)
         else {
             return;
@@ -219,7 +224,7 @@ impl Path {
                 .iter()
                 .filter(|(other, member)| &member.group == group && *other != key);
             let others: Vec<_> = others
-                .filter_map(|(other, member)| store.of(other, &member.uid))
+                .filter_map(|(other, member)| Some((store.of(other, &member.uid)?, member.leaves)))
                 .collect();
             let clients = (self.context.client.clone(), self.context.agents.clone());
             let departed = Departed {

@@ -8,8 +8,8 @@
 //! too.
 //!
 //! A gap without a budget is only reported; a round without a write proves nothing and is inconclusive, and so does one
-//! in which the recording client restarted, where a budget is held. How busy the machine was is asked for the time around the gap that counts:
-//! a stall elsewhere in the round excuses nothing.
+//! in which the recording client restarted, where a budget is held. How busy the machine was is asked for the time
+//! around the gap that counts: a stall elsewhere in the round excuses nothing.
 
 use std::collections::BTreeMap;
 

@@ -25,6 +25,8 @@ const CHECK: &str = "elections";
 const KILL: &str = "kill_process";
 /// Until a busy member reports a term.
 const REPORT: Nanos = 1_000_000_000;
+/// Most terms in a row without a leader that one stall may have made: each time raft draws its waits again.
+const SPLIT_MAX: u64 = 4;
 /// Fewest rounds of which most are more than some.
 const ROUNDS_MIN: usize = 3;
 
@@ -168,7 +170,7 @@ impl Began {
         let wait = longest_wait(case);
         let mut terms: Vec<Term> = Vec::new();
         let mut highest = before;
-        let mut led = true;
+        let (mut led, mut split) = (true, 0);
         for (at, Told { t, term, leads }) in told.iter().enumerate().take(end).skip(begin) {
             if *term > highest {
                 let former = told[..at].iter().rfind(|told| told.term == highest);
@@ -176,15 +178,20 @@ impl Began {
                 let sooner = t.saturating_sub(wait + REPORT);
                 let from = former.saturating_sub(wait).min(sooner);
                 let conditions = case.machine.conditions(Window { from, to: *t });
+                let count = term - highest;
+                split = match led || !conditions.are_calm() {
+                    true => 0,
+                    false => split + count,
+                };
                 // Votes that were split have raft elect again, on a machine that is calm by then.
-                let before = terms.last().filter(|_| !led);
+                let before = terms.last().filter(|_| !led && split <= SPLIT_MAX);
                 let busy = match before.and_then(|term| term.busy.clone()) {
                     Some(busy) => Some(busy),
                     None => (!conditions.are_calm()).then_some(conditions),
                 };
                 terms.push(Term {
                     seen: *t,
-                    count: term - highest,
+                    count,
                     from,
                     busy,
                 });

@@ -15,7 +15,7 @@ mod load;
 
 use std::collections::BTreeMap;
 
-use self::load::{Load, of_source, too_busy};
+use self::load::{Load, of_source, too_busy, touches};
 use super::gaps::{Window, milliseconds};
 use crate::index::Index;
 use crate::record::{MachineSample, Nanos, Route};
@@ -134,8 +134,7 @@ impl<'a> Machine<'a> {
             .values()
             .map(|samples| of_source(samples, window));
         let mut worst = seen.fold(Load::default(), Load::worse);
-        if let Some(client) = self.sources.get(CLIENT) {
-            let client = of_source(client, window);
+        if let Some(client) = self.client(window) {
             worst.timers_late = client.timers_late;
             worst.timer_late = client.timer_late;
             worst.timers_sum = client.timers_sum;
@@ -145,8 +144,17 @@ impl<'a> Machine<'a> {
         worst
     }
 
+    /// What the recording client saw; absent where it did not run, as in a set-up.
+    fn client(&self, window: Window) -> Option<Load> {
+        let samples = self.sources.get(CLIENT)?;
+        let runs = samples.iter().any(|sample| touches(sample, window));
+        runs.then(|| of_source(samples, window))
+    }
+
     /// Why what the harness itself saw, labels and endpoints, may have been seen late in a window, and by how much.
+    /// Absent where its timers are among the [conditions](Self::conditions), as no client ran.
     pub(crate) fn observer_late(&self, window: Window) -> Option<Conditions> {
+        self.client(window)?;
         let mut samples = self.sources.iter().filter(|(source, _)| **source != CLIENT);
         let late = |load: &Load| load.stalls();
         samples.find_map(|(_, samples)| {
@@ -281,6 +289,31 @@ mod tests {
         let full = conditions(&[sample("workload", 100, 99, 0)]);
         assert!(full.spoil() && full.half_of(1e9));
         assert!(full.allow(1.0).is_infinite());
+    }
+
+    #[test]
+    fn where_no_client_ran_the_harness_tells_and_counts_once() {
+        let samples = [
+            sample("harness", 200, 10, 150),
+            sample("workload", 5_000, 10, 2),
+        ];
+        let index = Index {
+            machine: samples.iter().collect(),
+            ..Index::default()
+        };
+        let machine = Machine::new(&index);
+        let window = |from, to| Window {
+            from: ms(from),
+            to: ms(to),
+        };
+        let set_up = machine.conditions(window(0, 300));
+        assert_eq!((set_up.stretch, set_up.stalled_ms), (1.0, 150.0));
+        assert_eq!(machine.observer_late(window(0, 300)), None);
+        assert!(machine.conditions(window(4_900, 5_000)).are_calm());
+        // Where it ran, the harness stalls beside it.
+        assert!(machine.conditions(window(0, 5_000)).are_calm());
+        let observer = machine.observer_late(window(0, 5_000));
+        assert_eq!(observer.map(|late| late.stalled_ms), Some(150.0));
     }
 
     #[test]

@@ -94,9 +94,14 @@ impl Sample {
     }
 }
 
-/// A median over its limit, against what the machine of these rounds may have made of that limit.
+/// A median over its limit, against what the machine of these rounds may have made of that limit. What it made of one
+/// round excuses no other: the median of what is left of the values counts, too.
 fn hold_median(judged: &[&Value], (ms, limit): (f64, f64), told: &str, findings: &mut Findings) {
     let stretch = median(judged.iter().map(|value| value.conditions.stretch)).unwrap_or(1.0);
+    let left = judged
+        .iter()
+        .map(|value| value.ms / value.conditions.stretch);
+    let left = median(left).unwrap_or(ms);
     let over = format!(
         "{told} for {ms:.0} ms in the median of {} rounds, {limit:.0} ms are allowed",
         judged.len()
@@ -106,7 +111,14 @@ fn hold_median(judged: &[&Value], (ms, limit): (f64, f64), told: &str, findings:
         .iter()
         .max_by(|a, b| a.conditions.stretch.total_cmp(&b.conditions.stretch));
     match busiest {
-        Some(busiest) if ms <= stretched => findings.not_judged(over, &busiest.conditions.why),
+        Some(busiest) if ms <= stretched && left <= limit => {
+            findings.not_judged(over, &busiest.conditions.why);
+        }
+        _ if ms <= stretched => {
+            let told =
+                format!("{over} (it is {left:.0} without what a busy machine added to each)");
+            findings.violation(told, Vec::new());
+        }
         _ if stretch > 1.0 => {
             let told = format!("{over} (and {stretched:.0} on a machine as busy as this one)");
             findings.violation(told, Vec::new());
@@ -282,6 +294,46 @@ mod tests {
         assert!(matches!(excused, Finding::NotJudged { .. }), "{excused:?}");
         let late = judge_stretched(&far_out, 1.7);
         assert!(matches!(late, Finding::Violation { .. }), "{late:?}");
+    }
+
+    #[test]
+    fn a_queue_in_some_rounds_excuses_no_others() {
+        let queued = |stretch| Conditions {
+            why: "queued".to_owned(),
+            stretch,
+            stalled_ms: 0.0,
+        };
+        let judge = |values: [(f64, f64); 5]| {
+            judge_under(
+                values
+                    .into_iter()
+                    .map(|(ms, stretch)| (ms, queued(stretch))),
+            )
+        };
+        // Three of five are over what their own machine allowed.
+        let late = judge([
+            (10.0, 3.0),
+            (10.0, 3.0),
+            (450.0, 3.0),
+            (290.0, 1.0),
+            (290.0, 1.0),
+        ]);
+        match late {
+            Finding::Violation { explanation, .. } => {
+                let words =
+                    "290 ms in the median of 5 rounds, 100 ms are allowed (it is 150 without";
+                assert!(explanation.contains(words), "{explanation}");
+            }
+            other => panic!("{other:?}"),
+        }
+        let two = judge([
+            (10.0, 3.0),
+            (10.0, 3.0),
+            (300.0, 3.0),
+            (290.0, 1.0),
+            (290.0, 1.0),
+        ]);
+        assert!(matches!(two, Finding::NotJudged { .. }), "{two:?}");
     }
 
     #[test]

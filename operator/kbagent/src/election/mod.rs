@@ -4,7 +4,8 @@
 //! [`plan`] is pure: who, when, and when not; [`suspicion`] is, too: whether a leader that is silent counts as gone,
 //! and `reach`: whether the own member, while it leads, is cut off from its peers. `beat` carries signs of life,
 //! `cutoff` looks at connections, `hold` notices the end of the leader's etcd, [`raft`] reads the own member's term,
-//! [`message`] tells it to campaign, `task` asks the other agents, `successor` tells the former leader's. Must never decide who leads: that is raft's.
+//! [`message`] tells it to campaign, `task` asks the other agents, `successor` tells the former leader's. Must never
+//! decide who leads: that is raft's.
 
 mod beat;
 mod cutoff;

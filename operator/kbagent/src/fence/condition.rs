@@ -39,6 +39,8 @@ pub enum Seen {
     },
     /// It led at its last answer, and another leads in a higher term.
     Deposed,
+    /// The same, and its next answer is overdue: it may follow the other by now, as one on a busy machine does.
+    Late,
     /// The process is there and has not answered since.
     Hangs {
         /// The last answer.
@@ -95,6 +97,7 @@ impl Condition {
             }
             Seen::Deposed if planned => (now, move_grace, true),
             Seen::Deposed => (now, GRACE_DEPOSED, true),
+            Seen::Late => (now, GRACE_DEPOSED, false),
             Seen::Leaderless { outvoted } if planned => (now, move_grace, outvoted),
             Seen::Leaderless { outvoted } if self.led => (now, GRACE_LED, outvoted),
             Seen::Leaderless { outvoted } => {
@@ -243,6 +246,19 @@ mod tests {
                 (220, |_| Seen::Follows, Action::Leave),
             ],
         );
+    }
+
+    #[test]
+    fn a_leader_that_answers_late_is_not_restarted_before_it_has_answered_or_hangs() {
+        let steps: [Step; 3] = [
+            (0, |_| Seen::Leads, Action::Leave),
+            (10, |_| Seen::Late, Action::Wait),
+            (300, |_| Seen::Late, Action::Wait),
+        ];
+        let follows: Step = (310, |_| Seen::Follows, Action::Leave);
+        run("it follows", &[&steps[..], &[follows]].concat());
+        let hangs: Step = (310, |_| Seen::Deposed, Action::Restart);
+        run("it hangs", &[&steps[..], &[hangs]].concat());
     }
 
     #[test]

@@ -19,6 +19,8 @@ use crate::watch::Knowledge;
 const EVERY: Duration = Duration::from_millis(50);
 /// Pause after a restart was demanded, whether it was done or refused.
 const AGAIN: Duration = Duration::from_secs(1);
+/// An answer of the own etcd that is older is overdue: it is asked at least every 50 ms.
+const OVERDUE: Duration = Duration::from_millis(150);
 
 /// What tells that a move of leadership was this member's own doing.
 pub struct Planned {
@@ -165,10 +167,16 @@ fn seen(
     now: Instant,
 ) -> Seen {
     let status = knowledge.status();
+    let term = status.map_or(0, |status| status.term);
+    let elsewhere = elsewhere.filter(|elsewhere| elsewhere.counts_in(term));
     let found = |judge: fn(&Elsewhere, Instant) -> bool| {
         elsewhere.is_some_and(|elsewhere| judge(&elsewhere, now))
     };
     let deposed = found(Elsewhere::deposed);
+    // Its next answer may be that it follows the others' leader.
+    let overdue = |at| now.saturating_duration_since(at) >= OVERDUE;
+    let late =
+        *knowledge.etcd() == EtcdState::Running && knowledge.answered_at().is_some_and(overdue);
     match (knowledge.etcd(), status, knowledge.answered_at()) {
         (_, Some(status), _) if status.is_learner => Seen::Learns,
         // It has voted and forwards; what it applies lags behind.
@@ -178,13 +186,13 @@ fn seen(
             Seen::Follows
         }
         (EtcdState::Running, Some(status), _) if status.leader_id.is_none() => Seen::Leaderless {
-            outvoted: found(Elsewhere::outvoted),
+            outvoted: found(Elsewhere::outvoted) && !late,
         },
         (EtcdState::Running, Some(status), _) if status.role() == Role::Leader => {
-            if deposed {
-                Seen::Deposed
-            } else {
-                Seen::Leads
+            match (deposed, late) {
+                (true, true) => Seen::Late,
+                (true, false) => Seen::Deposed,
+                (false, _) => Seen::Leads,
             }
         }
         (EtcdState::Running, _, _) => Seen::Follows,
@@ -255,7 +263,7 @@ mod seen_tests {
         let now = Instant::now() + Duration::from_mins(1);
         let others = [Answer::Another(Id(2)); 2];
         let sees = |follows: Option<u64>, led: u64, took_part| {
-            let found = Elsewhere::of(3, &others, follows.map(Id), now);
+            let found = Elsewhere::of(3, &others, follows.map(Id), (4, now));
             seen(&known(Some(led), silent()), Some(found), took_part, now)
         };
         assert_eq!(sees(Some(2), 2, None), Seen::Follows);
@@ -276,11 +284,49 @@ mod seen_tests {
     fn who_follows_the_next_leader_and_applies_late_is_not_leaderless() {
         let now = Instant::now();
         let others = [Answer::Another(Id(2)), Answer::Silent];
-        let found = Some(Elsewhere::of(3, &others, None, now));
+        let found = Some(Elsewhere::of(3, &others, None, (4, now)));
         let mut knowledge = known(None, EtcdState::Running);
         let alone = Seen::Leaderless { outvoted: true };
         assert_eq!(seen(&knowledge, found, None, now), alone);
         knowledge.set_follows(true);
         assert_eq!(seen(&knowledge, found, None, now), Seen::Follows);
+    }
+
+    #[test]
+    fn what_was_found_before_a_leader_was_elected_again_says_nothing_of_it() {
+        let now = Instant::now();
+        let others = [Answer::Another(Id(2)); 2];
+        let found = |term| Some(Elsewhere::of(3, &others, None, (term, now)));
+        let leads = known(Some(1), EtcdState::Running);
+        assert_eq!(seen(&leads, found(4), None, now), Seen::Deposed);
+        assert_eq!(seen(&leads, found(3), None, now), Seen::Leads);
+        let hangs = seen(&known(Some(1), silent()), found(3), None, now);
+        assert!(matches!(hangs, Seen::Hangs { spare: false, .. }));
+    }
+
+    #[test]
+    fn a_member_whose_answer_is_overdue_may_follow_another_by_now() {
+        let others = [Answer::Another(Id(2)); 2];
+        let leads = known(Some(1), EtcdState::Running);
+        let answered = leads.answered_at().expect("it answered");
+        let sees = |known: &Knowledge, after: Duration| {
+            let now = answered + after;
+            let found = Elsewhere::of(3, &others, None, (4, now));
+            seen(known, Some(found), None, now)
+        };
+        let before = OVERDUE.saturating_sub(Duration::from_millis(1));
+        assert_eq!(sees(&leads, before), Seen::Deposed);
+        assert_eq!(sees(&leads, OVERDUE), Seen::Late);
+        let leaderless = known(None, EtcdState::Running);
+        for (after, outvoted) in [(before, true), (OVERDUE, false)] {
+            let answered = leaderless.answered_at().expect("it answered");
+            let (now, of) = (answered + after, (4, answered + after));
+            let found = Elsewhere::of(3, &others, None, of);
+            let sees = seen(&leaderless, Some(found), None, now);
+            assert_eq!(sees, Seen::Leaderless { outvoted }, "{after:?}");
+        }
+        // No answer came: it hangs.
+        let hangs = known(Some(1), silent());
+        assert_eq!(sees(&hangs, OVERDUE * 2), Seen::Deposed);
     }
 }

@@ -63,14 +63,17 @@ pub(in crate::check) struct Load {
     pub(super) sends_late: Nanos,
 }
 
+/// True when a sample's interval touches the window.
+pub(super) fn touches(sample: &MachineSample, window: Window) -> bool {
+    sample.t >= window.from && sample.t.saturating_sub(sample.interval) <= window.to
+}
+
 /// What one process saw: every sample whose interval touches the window.
 #[expect(clippy::cast_precision_loss, reason = "nanoseconds of a run")]
 pub(super) fn of_source(samples: &[&MachineSample], window: Window) -> Load {
     let inside: Vec<&&MachineSample> = samples
         .iter()
-        .filter(|sample| {
-            sample.t >= window.from && sample.t.saturating_sub(sample.interval) <= window.to
-        })
+        .filter(|sample| touches(sample, window))
         .collect();
     let intervals = inside.iter().map(|sample| sample.interval);
     let time = intervals.fold(0, Nanos::saturating_add);

@@ -113,6 +113,29 @@ fn votes_that_were_split_after_a_stall_are_not_judged() {
     not_judged(&judge((8_000, 8_900), None), told);
 }
 
+#[test]
+fn elections_without_end_are_seen_although_a_stall_came_before_the_first() {
+    let judge = |last: u64| {
+        let expectations = Expectations {
+            terms_per_round: Some(0),
+            ..small()
+        };
+        let story = Story::new()
+            .sample(9_900, ("etcd-0", "a"), Some("a"), 2)
+            .fault_at(0, 10_000, 10_500)
+            .busy(10_500, 11_500)
+            .sample(12_000, ("etcd-1", "b"), None, 3);
+        let (story, _) = (4..=last).fold((story, 12_000), |(story, t), term| {
+            let story = story.sample(t + 4_400, ("etcd-1", "b"), None, term - 1);
+            let t = t + 4_500;
+            (story.sample(t, ("etcd-1", "b"), None, term), t)
+        });
+        story.verdict("elections", &expectations)
+    };
+    not_judged(&judge(7), "leadership moved 5 times in round 0");
+    violates(&judge(8), "leadership moved 6 times in round 0");
+}
+
 /// Five rounds of planned moves on a machine that stalls once in each. In the first ones raft elects once more.
 fn moved_five_times(twice: i64) -> Verdict {
     let (story, _) = (0..5).fold((Story::new(), 2), |(story, term), n| {
