@@ -26,7 +26,7 @@ use crate::scenario::run_log::RunLog;
 use crate::scenario::runner::{ended, joined, phases, save_and_judge, save_plan, tell};
 use crate::scenario::{Event, Live, Trial, TrialResult};
 use crate::timeouts;
-use crate::wait::{Poll, pause, wait_until};
+use crate::wait::pause;
 
 /// Time under load between two rounds.
 const BETWEEN_ROUNDS: Duration = Duration::from_secs(1);
@@ -390,24 +390,10 @@ impl<'a> BareRun<'a> {
     /// Waits until this has happened since that moment; without it the run proves nothing.
     async fn await_event(&mut self, event: Event, before: &Moment, limit: Duration) -> bool {
         let cluster = self.cluster;
-        let seen = wait_until(event.to_string(), limit, async || {
-            let now = cluster.moment(event == Event::SnapshotSent).await;
-            match now.and_then(|now| event.between(before, &now)) {
-                Ok(seen) => Poll::Ready(seen),
-                Err(status) => Poll::NotYet::<_, String>(status),
-            }
-        });
-        match self.lab.interrupt.or(seen).await {
-            Ok(Ok(seen)) => {
-                self.lab.live.say(seen);
-                true
-            }
-            Ok(Err(error)) => {
-                self.log.doubt("faults", error.to_string());
-                false
-            }
-            Err(_) => false,
-        }
+        let now = || cluster.moment(event == Event::SnapshotSent);
+        let event = (event, before, limit);
+        let comes = self.log.await_event(event, &self.lab.interrupt, now);
+        comes.await
     }
 
     /// All members answer again and follow one leader; false when they do not.

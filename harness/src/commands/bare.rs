@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 use tokio::task::{JoinError, JoinSet};
 
+use super::within::{Over, SAID};
 use super::{CommandResult, Exit};
 use crate::bare::{
     BareError, BareLab, BarePlan, VERSION, catalog, remover, run as run_plan, run_apart,
@@ -56,6 +57,10 @@ struct AllArgs {
     /// Runs that are under way at a time: most of a run is waiting. What each says comes when it has ended.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=8))]
     at_once: u8,
+    /// Longest time in seconds for all runs together, but for what ends and judges the last ones. Where it does not
+    /// suffice the outcome is inconclusive, and what was not run to its end is named.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    within: Option<u64>,
     /// Folder of the run directories.
     #[arg(long, default_value = "runs", env = "ETCD_HARNESS_RUNS")]
     runs: PathBuf,
@@ -78,6 +83,10 @@ struct RunArgs {
     /// Runs, each with the next seed.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     times: u64,
+    /// Longest time in seconds for all runs together, but for what ends and judges the last ones. Where it does not
+    /// suffice the outcome is inconclusive, and what was not run to its end is named.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    within: Option<u64>,
     /// Folder of the run directories.
     #[arg(long, default_value = "runs", env = "ETCD_HARNESS_RUNS")]
     runs: PathBuf,
@@ -111,7 +120,9 @@ async fn run_times(args: RunArgs) -> CommandResult {
     let plan = BarePlan::named(&args.scenario, args.members, &args.version, first)?;
     let with_seed = |number| plan.clone().with_seed(first.wrapping_add(number));
     let plans = (0..args.times).map(with_seed);
-    run_plans(&lab(args.runs).await?, plans, 1).await
+    let lab = lab(args.runs).await?;
+    let over = Over::after(args.within, &lab.interrupt);
+    run_plans((&lab, &over), plans, 1).await
 }
 
 /// Where the runs of a command happen, which signals end.
@@ -150,8 +161,9 @@ async fn run_all(args: AllArgs) -> CommandResult {
     let lab = lab(args.runs).await?;
     let plans = with_images(&lab, plans).await?;
     let (count, begin) = (plans.len(), Instant::now());
-    let exit = run_plans(&lab, plans, args.at_once).await?;
-    if exit != Exit::Interrupted {
+    let over = Over::after(args.within, &lab.interrupt);
+    let exit = run_plans((&lab, &over), plans, args.at_once).await?;
+    if exit != Exit::Interrupted && !over.is_over() {
         println!("{}", pace(count, begin.elapsed()));
     }
     Ok(exit)
@@ -195,7 +207,7 @@ async fn with_images(lab: &BareLab, plans: Vec<BarePlan>) -> Result<Vec<BarePlan
 /// Runs the plans, so many at a time. None is left under way: after an error or an interrupt no further one begins, and
 /// each of the others removes what it made.
 async fn run_plans(
-    lab: &BareLab,
+    (lab, over): (&BareLab, &Over),
     plans: impl IntoIterator<Item = BarePlan>,
     at_once: u8,
 ) -> CommandResult {
@@ -212,12 +224,15 @@ async fn run_plans(
             (again, ended)
         }
     };
-    at_a_time(plans, usize::from(at_once), work, |ended| {
+    let next = at_a_time(plans, usize::from(at_once), work, |ended| {
         match ended {
             Err(panicked) => stopped = Some(Err(panicked.into())),
             Ok((_, Err(error))) => stopped = Some(Err(error.into())),
-            Ok((_, Ok(ended))) if ended.interrupted => {
+            Ok((again, Ok(ended))) if ended.interrupted => {
                 println!("{}, saved in {}", ended.cause, ended.dir.display());
+                if over.is_over() {
+                    println!("{SAID} {again}");
+                }
                 if stopped.is_none() {
                     stopped = Some(Ok(Exit::Interrupted));
                 }
@@ -232,8 +247,11 @@ async fn run_plans(
         stopped.is_none()
     })
     .await;
+    if let Some(next) = next.filter(|_| over.is_over()) {
+        println!("{SAID} {}, and what follows", next.replay());
+    }
     if let Some(stopped) = stopped {
-        return stopped;
+        return stopped.map(|exit| over_or(exit, worst, over));
     }
     let left = lab.left().await?;
     if !left.is_empty() {
@@ -243,14 +261,23 @@ async fn run_plans(
     Ok(worst.into())
 }
 
+/// How a command ends that was ended early, by a signal or because its time is over. What was violated by then is.
+fn over_or(exit: Exit, so_far: Severity, over: &Over) -> Exit {
+    match exit {
+        Exit::Interrupted if over.is_over() => so_far.max(Severity::Inconclusive).into(),
+        exit => exit,
+    }
+}
+
 /// Does all of it in tasks, so many at a time. `ended` is told how each ended, also by a panic, and says whether
-/// another one may begin. Those that have begun are waited for.
+/// another one may begin. Those that have begun are waited for; returned is the first that did not begin.
 async fn at_a_time<I, T, F>(
     all: impl IntoIterator<Item = I>,
     at_once: usize,
     work: impl Fn(I) -> F,
     mut ended: impl FnMut(Result<T, JoinError>) -> bool,
-) where
+) -> Option<I>
+where
     T: Send + 'static,
     F: Future<Output = T> + Send + 'static,
 {
@@ -263,7 +290,7 @@ async fn at_a_time<I, T, F>(
             running.spawn(work(one));
         }
         let Some(done) = running.join_next().await else {
-            break;
+            return all.next();
         };
         may_begin &= ended(done);
     }
@@ -289,15 +316,27 @@ mod tests {
             }
         };
         let mut told = Vec::new();
-        at_a_time([0, 1, 2], 2, work, |ended| {
+        let next = at_a_time([0, 1, 2], 2, work, |ended| {
             told.push(ended.is_ok());
             ended.is_ok()
-        })
-        .await;
+        });
+        assert_eq!(next.await, Some(2));
         assert_eq!(told, [false, true]);
         assert_eq!(*done.lock().expect("no panic"), [1]);
-        at_a_time([3, 4, 5], 1, work, |ended| ended.is_ok()).await;
+        let next = at_a_time([3, 4, 5], 1, work, |ended| ended.is_ok());
+        assert_eq!(next.await, None);
         assert_eq!(*done.lock().expect("no panic"), [1, 3, 4, 5]);
+    }
+
+    #[test]
+    fn what_there_was_no_time_for_proves_nothing() {
+        let ended = |exit, so_far| over_or(exit, so_far, &Over::passed());
+        let (early, passed) = (Exit::Interrupted, Severity::Pass);
+        assert_eq!(ended(early, passed), Exit::Inconclusive);
+        assert_eq!(ended(early, Severity::Violation), Exit::Violation);
+        assert_eq!(ended(Exit::Environment, passed), Exit::Environment);
+        let by_a_signal = over_or(early, passed, &Over::default());
+        assert_eq!(by_a_signal, Exit::Interrupted);
     }
 
     #[test]

@@ -2,19 +2,16 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 
+use super::within::{Over, SAID};
 use super::{CommandResult, Exit, bare};
 use crate::bare::bugs::{self, Bug};
 use crate::bare::{BareLab, Series, Sighting, hunt, recorded};
 use crate::report::Severity;
-use crate::scenario::Interrupt;
 use crate::scenario::attempts;
-use crate::wait::pause;
 
 /// Arguments of `harness bug`.
 #[derive(Debug, clap::Args)]
@@ -102,28 +99,7 @@ pub(super) async fn run(args: Args) -> CommandResult {
     compare(&lab, &bug, (&args, &over)).await
 }
 
-/// Whether the time for all runs is over.
-#[derive(Clone, Debug, Default)]
-struct Over(Arc<AtomicBool>);
-
 impl Over {
-    /// It is after so many seconds, and the run that is under way is ended then.
-    fn after(seconds: Option<u64>, interrupt: &Interrupt) -> Self {
-        let over = Self::default();
-        if let Some(seconds) = seconds {
-            let (over, interrupt) = (over.clone(), interrupt.clone());
-            tokio::spawn(async move {
-                pause(Duration::from_secs(seconds)).await;
-                // Who was asked before has its reason.
-                if !interrupt.is_asked() {
-                    over.0.store(true, Ordering::SeqCst);
-                    interrupt.ask();
-                }
-            });
-        }
-        over
-    }
-
     /// The planned runs that are left where the command ends with the one of this place, because that was ended early.
     /// It is among them unless it had shown the bug by then. Where that leaves none, time that is over ends nothing.
     fn left<'a>(
@@ -132,13 +108,13 @@ impl Over {
         (done, seen): (usize, &Sighting),
     ) -> Option<&'a [(&'a str, u64)]> {
         let left = &planned[done + usize::from(seen.has_looked())..];
-        let ends = seen.interrupted && !(left.is_empty() && self.0.load(Ordering::SeqCst));
+        let ends = seen.interrupted && !(left.is_empty() && self.is_over());
         ends.then_some(left)
     }
 
     /// How a command ends whose run was ended early; `left` was not run to its end. What was violated by then is.
     fn exit(&self, bug: &Bug, left: &[(&str, u64)], so_far: Exit) -> Exit {
-        if !self.0.load(Ordering::SeqCst) {
+        if !self.is_over() {
             return Exit::Interrupted;
         }
         println!("{}: {}", bugs::title(bug.name), unrun(left));
@@ -155,10 +131,7 @@ fn unrun(left: &[(&str, u64)]) -> String {
         .iter()
         .map(|(version, seed)| format!("{version} with seed {seed}"))
         .collect();
-    format!(
-        "inconclusive: the time for all runs (--within) is over; not run to the end: {}",
-        left.join(", ")
-    )
+    format!("{SAID} {}", left.join(", "))
 }
 
 /// So many runs of a version: it and the seed of each.
@@ -404,34 +377,24 @@ mod tests {
         assert_eq!(exit(budget, &series(&[1, 8, 1], &[])), Exit::Pass);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn what_there_was_no_time_for_is_named_and_proves_nothing() {
+    #[test]
+    fn what_there_was_no_time_for_is_named_and_proves_nothing() {
         let bug = bugs::find("18667").expect("a plan");
         let left = runs_of(bug.affected, 7, 2);
-        let interrupt = Interrupt::never();
-        let over = Over::after(Some(5), &interrupt);
-        let ended = |so_far| over.exit(&bug, &left, so_far);
-        assert_eq!(ended(Exit::Pass), Exit::Interrupted, "by a signal");
-        let work = interrupt.or(pause(Duration::from_secs(600))).await;
-        assert!(work.is_err(), "the run that is under way ends");
-        assert_eq!(ended(Exit::Pass), Exit::Inconclusive);
-        assert_eq!(ended(Exit::Violation), Exit::Violation);
+        let ended = |over: Over, so_far| over.exit(&bug, &left, so_far);
+        let by_a_signal = ended(Over::default(), Exit::Pass);
+        assert_eq!(by_a_signal, Exit::Interrupted);
+        assert_eq!(ended(Over::passed(), Exit::Pass), Exit::Inconclusive);
+        let violated = ended(Over::passed(), Exit::Violation);
+        assert_eq!(violated, Exit::Violation);
         let told = unrun(&left);
         assert!(told.ends_with(": v3.6.16 with seed 7, v3.6.16 with seed 8"));
-        // Without a limit there is none, and a signal that came before is what ended it.
-        let asked = Interrupt::never();
-        asked.ask();
-        for over in [Over::after(None, &interrupt), Over::after(Some(1), &asked)] {
-            pause(Duration::from_secs(2)).await;
-            assert_eq!(over.exit(&bug, &left, Exit::Pass), Exit::Interrupted);
-        }
     }
 
     #[test]
     fn a_run_that_was_ended_behind_what_it_has_shown_counts() {
         let planned = [("a", 1), ("a", 2)];
-        let (in_time, over) = (Over::default(), Over::default());
-        over.0.store(true, Ordering::SeqCst);
+        let (in_time, over) = (Over::default(), Over::passed());
         let mut seen = sighting();
         assert_eq!(over.left(&planned, (0, &seen)), None, "it was not ended");
         seen.interrupted = true;

@@ -25,6 +25,7 @@ mod suspicion;
 mod target;
 mod throughput;
 mod up;
+mod within;
 
 pub use cli::{Cli, Command, start};
 pub use exit::{CommandResult, Exit};

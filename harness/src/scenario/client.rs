@@ -34,6 +34,8 @@ const EACH: u32 = 50;
 const MOST_CLIENTS: u32 = 100;
 /// Seconds of a lease that is to end within a run; etcd makes what is shorter than 2 s longer.
 const SHORT_LEASE_S: u32 = 3;
+/// Of a load, what is no rate of the client.
+const NO_RATES: [&str; 3] = ["held_redials_on_deadline", "outlives_node", "operations_s"];
 /// Longest time for stopping the traffic: the deadline of an operation and an exec on a busy machine.
 const STOP: Duration = Duration::from_secs(40);
 /// Seconds that the final phase gets: on a slow machine one answer takes some of them, and what fails is tried again.
@@ -298,30 +300,16 @@ fn secrets(keys: &Keys) -> Vec<(&'static str, String)> {
     secrets
 }
 
-/// Where the load differs from the client's defaults.
+/// What the client sends: the load by the same names, but for what is no rate or is told in another way.
 pub(crate) fn rates(load: Load) -> Value {
-    let mut rates = json!({
-        "leases_expire": load.leases_expire,
-        "compacts": load.compacts,
-        "compacted_txns": load.compacted_txns,
-        "pinned": load.pinned,
-        "progress_ms": load.progress_ms,
-        "future": load.future,
-        "holders": load.holders,
-    });
+    let mut rates = json!(load);
+    if let Some(fields) = rates.as_object_mut() {
+        fields.retain(|name, _| !NO_RATES.contains(&name.as_str()));
+    }
     if load.operations_s > 0 {
         let clients = (load.operations_s / EACH).clamp(1, MOST_CLIENTS);
         rates["clients"] = json!(clients);
         rates["client_rate"] = json!(f64::from(load.operations_s) / f64::from(clients));
-    }
-    if load.negative {
-        rates["negative"] = json!(true);
-    }
-    if load.keepers > 0 {
-        rates["keepers"] = json!(load.keepers);
-    }
-    if load.compares > 1 {
-        rates["compares"] = json!(load.compares);
     }
     if load.leases_expire {
         rates["lease_s"] = json!(SHORT_LEASE_S);
@@ -424,6 +412,30 @@ mod tests {
         assert!(
             one >= Duration::from_secs(FINAL_S) + timeouts::API_CALL,
             "{one:?}"
+        );
+    }
+
+    #[test]
+    fn the_client_knows_every_rate_and_is_told_all_of_a_load() {
+        let client = include_str!("../../workload/src/config.rs");
+        let load = Load {
+            leases_expire: true,
+            keepers: 7,
+            operations_s: 100,
+            ..Load::default()
+        };
+        let told = rates(load);
+        for name in told.as_object().expect("rates").keys() {
+            assert!(client.contains(&format!("pub(crate) {name}: ")), "{name}");
+        }
+        for (name, value) in json!(load).as_object().expect("a load") {
+            let own = NO_RATES.contains(&name.as_str());
+            assert_eq!(told.get(name), (!own).then_some(value), "{name}");
+        }
+        assert_eq!(told["lease_s"], json!(SHORT_LEASE_S));
+        assert_eq!(
+            (&told["clients"], &told["client_rate"]),
+            (&json!(2), &json!(50.0))
         );
     }
 

@@ -1,6 +1,7 @@
 //! What a run has recorded so far: its phases, each step of its faults, and the verdicts of what went wrong on the way.
 
 use std::fmt::Display;
+use std::time::Duration;
 
 use etcd_history::Record;
 use etcd_history::record::{FaultStep, Nanos};
@@ -9,9 +10,11 @@ use serde_json::Value;
 use crate::faults::{Active, Evidence, Fault, FaultError, in_words};
 use crate::observe::{self, Reading};
 use crate::report::{Finding, Verdict};
-use crate::scenario::Live;
 use crate::scenario::blame::{Blame, Blamed};
+use crate::scenario::event::Moment;
 use crate::scenario::notes::fault_record;
+use crate::scenario::{Event, Interrupt, Live};
+use crate::wait::{Poll, wait_until};
 
 /// What a run has recorded so far.
 pub(crate) struct RunLog {
@@ -169,6 +172,37 @@ impl RunLog {
         Ok(active)
     }
 
+    /// Waits until this has happened since that moment, as `now` shows. Where it does not come in time the run proves
+    /// nothing. False, too, for a run that is to end.
+    pub(crate) async fn await_event<F>(
+        &mut self,
+        (event, before, limit): (Event, &Moment, Duration),
+        interrupt: &Interrupt,
+        now: impl Fn() -> F,
+    ) -> bool
+    where
+        F: Future<Output = Result<Moment, String>>,
+    {
+        let seen = wait_until(event.to_string(), limit, async || {
+            let now = now().await;
+            match now.and_then(|now| event.between(before, &now)) {
+                Ok(seen) => Poll::Ready(seen),
+                Err(status) => Poll::NotYet::<_, String>(status),
+            }
+        });
+        match interrupt.or(seen).await {
+            Ok(Ok(seen)) => {
+                self.live.say(seen);
+                true
+            }
+            Ok(Err(error)) => {
+                self.doubt("faults", error.to_string());
+                false
+            }
+            Err(_) => false,
+        }
+    }
+
     /// Looks for the effect of a fault; without one the run proves nothing.
     pub(crate) async fn effect(&mut self, number: u32, active: &mut Active) {
         let seen = active.effect().await;
@@ -243,6 +277,9 @@ fn unseen(summary: &Value) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+    use std::future::ready;
+
     use serde_json::json;
 
     use super::*;
@@ -306,6 +343,32 @@ mod tests {
             (record.step, &record.writes),
             (FaultStep::Injecting, &vec![7, 8])
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_event_that_does_not_come_proves_nothing() {
+        let before = Moment::default();
+        let event = (Event::Revisions(3), &before, Duration::from_secs(60));
+        let asked = Cell::new(0);
+        let later = || {
+            asked.set(asked.get() + 1);
+            let revision = asked.get();
+            ready(Ok::<_, String>(Moment {
+                revision,
+                ..Moment::default()
+            }))
+        };
+        let interrupt = Interrupt::never();
+        let mut log = RunLog::new(&Live::quiet());
+        assert!(log.await_event(event, &interrupt, later).await);
+        assert_eq!((asked.get(), log.verdicts.len()), (3, 0));
+        let never = || ready(Err::<Moment, _>("no answer".to_owned()));
+        assert!(!log.await_event(event, &interrupt, never).await);
+        let found: Vec<Severity> = log.verdicts.iter().map(Verdict::severity).collect();
+        assert_eq!(found, [Severity::Inconclusive]);
+        interrupt.ask();
+        assert!(!log.await_event(event, &interrupt, later).await);
+        assert_eq!(log.verdicts.len(), 1, "it was not to come");
     }
 
     /// What a step makes of a run: nothing, or how bad its verdict is.

@@ -2,13 +2,11 @@
 
 use super::state::TrialRun;
 use crate::faults::{Active, Fault, FaultContext, FaultError, Target, inject};
-use crate::scenario::Event;
 use crate::scenario::event::Moment;
 use crate::scenario::subject::Seat;
 use crate::scenario::targets::hit;
 use crate::scenario::under_fault;
 use crate::timeouts;
-use crate::wait::{Poll, wait_until};
 
 impl TrialRun<'_> {
     /// Injects one fault after the other, numbered from `first` on; returns those that are on.
@@ -35,10 +33,13 @@ impl TrialRun<'_> {
             if self.lab.interrupt.is_asked() {
                 break;
             }
-            if let Some(event) = self.trial.trigger(place)
-                && !Box::pin(self.await_event(context, event, &begin)).await
-            {
-                break;
+            if let Some(event) = self.trial.trigger(place) {
+                let event = (event, &begin, timeouts::EVENT);
+                let interrupt = &self.lab.interrupt;
+                let comes = self.log.await_event(event, interrupt, || moment(context));
+                if !Box::pin(comes).await {
+                    break;
+                }
             }
             match self.inject_one(context, number, fault).await {
                 Ok(active) => on.push((number, active)),
@@ -60,28 +61,6 @@ impl TrialRun<'_> {
             }
         }
         on
-    }
-
-    /// Waits until this has happened since that moment; without it the run proves nothing.
-    async fn await_event(&mut self, context: &FaultContext, event: Event, begin: &Moment) -> bool {
-        let seen = wait_until(event.to_string(), timeouts::EVENT, async || {
-            let now = moment(context).await;
-            match now.and_then(|now| event.between(begin, &now)) {
-                Ok(seen) => Poll::Ready(seen),
-                Err(status) => Poll::NotYet::<_, String>(status),
-            }
-        });
-        match self.lab.interrupt.or(seen).await {
-            Ok(Ok(seen)) => {
-                self.lab.live.say(seen);
-                true
-            }
-            Ok(Err(error)) => {
-                self.log.doubt("faults", error.to_string());
-                false
-            }
-            Err(_) => false,
-        }
     }
 
     async fn inject_one(
