@@ -27,6 +27,8 @@ pub struct Bug {
     pub budget: Duration,
     /// The checks that show it.
     pub checks: &'static [&'static str],
+    /// A part of the panic with which a member ends that shows it.
+    pub panic: Option<&'static str>,
     scenario: Scenario,
 }
 
@@ -40,6 +42,7 @@ pub fn all() -> Vec<Bug> {
         negative_watch(),
         skipped_entry(),
         stale_read(),
+        read_without_client(),
         no_fsync(),
     ]
 }
@@ -111,6 +114,7 @@ impl Bug {
                 bug: self.name,
                 limit: self.limit(version),
                 checks: self.checks,
+                panic: self.panic,
             }),
         }
     }
@@ -124,6 +128,7 @@ fn compacted_txn() -> Bug {
         fixed: "v3.7.3",
         budget: Duration::from_secs(1),
         checks: &["linearizable", "watch", "durability", "agreement", "raft"],
+        panic: None,
         scenario: Scenario::faults(
             "bug::18667",
             "A transaction that is refused because it reads what is compacted is applied by the other members.",
@@ -145,6 +150,7 @@ fn early_progress() -> Bug {
         fixed: "v3.5.9",
         budget: Duration::from_secs(60),
         checks: &["watch"],
+        panic: None,
         scenario: Scenario::faults(
             "bug::15220",
             "A watch that is asked for its progress promises a revision whose events are still to come.",
@@ -167,6 +173,7 @@ fn watch_after_snapshot() -> Bug {
         fixed: "v3.5.9",
         budget: Duration::from_secs(60),
         checks: &["watch"],
+        panic: None,
         scenario: Scenario::faults(
             "bug::15271",
             "A watch on a member that was sent a snapshot goes back to what it has delivered, or passes over events.",
@@ -195,6 +202,7 @@ fn future_watch() -> Bug {
         fixed: "v3.6.16",
         budget: Duration::from_secs(180),
         checks: &["watch"],
+        panic: None,
         scenario: Scenario::faults(
             "bug::20221",
             "A watch that begins at a revision that is not there yet is sent older ones by a member that got a snapshot.",
@@ -224,6 +232,7 @@ fn negative_watch() -> Bug {
         fixed: "v3.6.16",
         budget: Duration::from_secs(60),
         checks: &["watch"],
+        panic: None,
         scenario: Scenario::faults(
             "bug::20711",
             "A watch that begins at revision -1 is not refused, and others of the same member are not told what is past.",
@@ -246,6 +255,7 @@ fn skipped_entry() -> Bug {
         fixed: "v3.5.9",
         budget: Duration::from_secs(600),
         checks: &["linearizable", "watch", "durability", "agreement", "raft"],
+        panic: None,
         scenario: Scenario::faults(
             "bug::13766",
             "A member that was killed passes over an entry whose index it had stored before it applied the entry.",
@@ -275,6 +285,7 @@ fn stale_read() -> Bug {
         fixed: "v3.6.16",
         budget: Duration::from_secs(180),
         checks: &["linearizable"],
+        panic: None,
         scenario: Scenario::faults(
             "bug::20418",
             "A leader that was succeeded and does not know it yet takes old answers for a confirmation, and reads what is \
@@ -305,6 +316,36 @@ fn stale_read() -> Bug {
     }
 }
 
+fn read_without_client() -> Bug {
+    Bug {
+        name: "14891",
+        how: "300 operations a second, a third of them a read in a transaction with its compare 1000 times; all members \
+              are frozen for two seconds at once",
+        affected: "v3.5.6",
+        fixed: "v3.5.7",
+        budget: Duration::from_secs(180),
+        checks: &[],
+        panic: Some("invalid memory address or nil pointer dereference"),
+        scenario: Scenario::faults(
+            "bug::14891",
+            "A member ends because the client of a transaction that only reads has given up before the read.",
+            [Fault::FreezeProcess {
+                container: Container::Etcd,
+                of: Selector::All,
+            }],
+        )
+        .once()
+        // Clients give up after one second.
+        .lasts(2)
+        .operations_s(300)
+        // The read comes behind the compares, which take milliseconds.
+        .compares(1000)
+        .guarded_reads()
+        .setting("max-txn-ops", "1000")
+        .promise(Promise::default().loses_quorum()),
+    }
+}
+
 /// No bug, but what etcd would be without its syncs: the power loss that finds nothing in etcd finds this.
 fn no_fsync() -> Bug {
     Bug {
@@ -314,6 +355,7 @@ fn no_fsync() -> Bug {
         fixed: "v3.6.16",
         budget: Duration::from_secs(60),
         checks: &["linearizable", "watch", "durability", "agreement", "raft"],
+        panic: None,
         scenario: Scenario::faults(
             "bug::unsafe_no_fsync",
             "Acknowledged writes are lost with the power, because etcd was told not to sync them.",
@@ -336,7 +378,8 @@ mod tests {
     #[test]
     fn every_bug_has_a_plan_that_can_find_it() {
         for bug in all() {
-            assert!(!bug.checks.is_empty() && bug.affected != bug.fixed);
+            assert_ne!(bug.affected, bug.fixed);
+            assert!(!bug.checks.is_empty() || bug.panic.is_some());
             let plan = bug.plan(bug.affected, 4);
             let trial = plan.trial().expect("a load");
             let round = trial.lasts + trial.warm_up;
@@ -394,12 +437,14 @@ mod tests {
 
     #[test]
     fn etcd_takes_as_many_compares_as_are_sent() {
-        let plan = find("13766").expect("a bug").plan("v3.5.2", 4);
-        let trial = plan.trial().expect("a load");
-        let times = trial.load.compares.to_string();
-        assert!(trial.settings.contains(&("max-txn-ops", times.as_str())));
-        let flags = plan.layout("7").flags("bare-7-0");
-        assert!(flags.contains(&format!("--max-txn-ops={times}")));
+        for (name, version) in [("13766", "v3.5.2"), ("14891", "v3.5.6")] {
+            let plan = find(name).expect("a bug").plan(version, 4);
+            let trial = plan.trial().expect("a load");
+            let times = trial.load.compares.to_string();
+            assert!(trial.settings.contains(&("max-txn-ops", times.as_str())));
+            let flags = plan.layout("7").flags("bare-7-0");
+            assert!(flags.contains(&format!("--max-txn-ops={times}")));
+        }
     }
 
     #[test]

@@ -205,22 +205,6 @@ impl BareCluster {
         .map_err(|error| BareError::Wait(error.to_string()))
     }
 
-    /// A member that has ended by itself, with its last words.
-    async fn ended(&self) -> Option<String> {
-        for name in self.layout.names() {
-            let seen = self.seen(&name).await.ok()?;
-            if !seen.running && seen.exit_code != 0 {
-                let said = self.log(&name, "3").await;
-                return Some(format!(
-                    "{name} ended with {}: {}",
-                    seen.exit_code,
-                    said.trim()
-                ));
-            }
-        }
-        None
-    }
-
     /// What the members say, asked from the first of them that can ask.
     pub(crate) async fn look(&self) -> Result<Status, String> {
         let names = self.layout.names();

@@ -12,6 +12,7 @@ pub mod bugs;
 pub mod catalog;
 mod client;
 mod cluster;
+mod crash;
 mod damage;
 mod disk;
 mod disturbed;

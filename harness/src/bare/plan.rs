@@ -34,6 +34,8 @@ pub struct Hunt {
     pub limit: Duration,
     /// Checks that show it.
     pub checks: &'static [&'static str],
+    /// A part of the panic with which a member ends that shows it.
+    pub panic: Option<&'static str>,
 }
 
 impl BarePlan {

@@ -31,6 +31,9 @@ use crate::wait::{Poll, pause, wait_until};
 /// Time under load between two rounds.
 const BETWEEN_ROUNDS: Duration = Duration::from_secs(1);
 
+/// The phase that begins when a member was found that has ended by the panic which a hunt looks for.
+pub(super) const CRASHED: &str = "crashed";
+
 /// Rounds of a hunt without their faults, one after the other, that end it: another run begins with new members.
 const FUTILE: u32 = 5;
 
@@ -170,6 +173,8 @@ struct BareRun<'a> {
     log: RunLog,
     expectations: Expectations,
     machine: Option<MachineLog>,
+    /// True once a member has ended by the panic that is looked for.
+    crashed: bool,
 }
 
 impl<'a> BareRun<'a> {
@@ -185,6 +190,7 @@ impl<'a> BareRun<'a> {
             log: RunLog::new(&lab.live),
             expectations: plan.expectations(),
             machine: machine.ok(),
+            crashed: false,
         }
     }
 
@@ -256,7 +262,7 @@ impl<'a> BareRun<'a> {
             };
             let shown = self.shows(hunt, client).await;
             self.log.need("history", shown.as_ref().map(drop));
-            if shown.unwrap_or_default() {
+            if shown.unwrap_or_default() || self.crashed {
                 self.lab
                     .live
                     .say(format!("{} is shown", bugs::title(hunt.bug)));
@@ -274,6 +280,9 @@ impl<'a> BareRun<'a> {
 
     /// True when what was seen so far shows the bug.
     async fn shows(&self, hunt: Hunt, client: &BareClient<'_>) -> Result<bool, BareError> {
+        if hunt.checks.is_empty() {
+            return Ok(false);
+        }
         let history = merge(client.history().await?, Vec::new(), self.log.told.clone());
         let expectations = self.expectations.clone();
         let judged =
@@ -420,8 +429,22 @@ impl<'a> BareRun<'a> {
         self.log.judge("recovery", whole.as_ref().map(drop));
         if whole.is_ok() {
             self.log.phase("recovered");
+        } else {
+            self.look_for_panic().await;
         }
         whole.is_ok()
+    }
+
+    /// Notes a member that has ended by the panic that is looked for.
+    async fn look_for_panic(&mut self) {
+        let Some(panic) = self.plan.hunt.and_then(|hunt| hunt.panic) else {
+            return;
+        };
+        let ended = self.cluster.ended().await;
+        if ended.is_some_and(|ended| ended.contains(panic)) {
+            self.log.phase(CRASHED);
+            self.crashed = true;
+        }
     }
 
     /// Stops the traffic, lets the client read what is left, fetches the history. Members that were shown to differ are

@@ -186,6 +186,12 @@ impl Scenario {
         self.with(|trial| trial.load.compares = times)
     }
 
+    /// A third of what clients send is a read in a transaction whose compare holds.
+    #[must_use]
+    pub fn guarded_reads(self) -> Self {
+        self.with(|trial| trial.load.guarded_reads = true)
+    }
+
     /// Each mixed client asks one member only.
     #[must_use]
     pub fn pinned(self) -> Self {

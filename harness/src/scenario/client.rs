@@ -314,6 +314,9 @@ pub(crate) fn rates(load: Load) -> Value {
         rates["clients"] = json!(clients);
         rates["client_rate"] = json!(f64::from(load.operations_s) / f64::from(clients));
     }
+    if load.guarded_reads {
+        rates["guarded_reads"] = json!(true);
+    }
     if load.negative {
         rates["negative"] = json!(true);
     }
