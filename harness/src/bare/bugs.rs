@@ -27,6 +27,8 @@ pub struct Bug {
     pub budget: Duration,
     /// The checks that show it.
     pub checks: &'static [&'static str],
+    /// A part of the panic with which a member ends that shows it.
+    pub panic: Option<&'static str>,
     scenario: Scenario,
 }
 
@@ -40,6 +42,9 @@ pub fn all() -> Vec<Bug> {
         negative_watch(),
         skipped_entry(),
         stale_read(),
+        read_without_client(),
+        forgotten_user(),
+        early_answer(),
         no_fsync(),
     ]
 }
@@ -111,6 +116,7 @@ impl Bug {
                 bug: self.name,
                 limit: self.limit(version),
                 checks: self.checks,
+                panic: self.panic,
             }),
         }
     }
@@ -124,6 +130,7 @@ fn compacted_txn() -> Bug {
         fixed: "v3.7.3",
         budget: Duration::from_secs(1),
         checks: &["linearizable", "watch", "durability", "agreement", "raft"],
+        panic: None,
         scenario: Scenario::faults(
             "bug::18667",
             "A transaction that is refused because it reads what is compacted is applied by the other members.",
@@ -145,6 +152,7 @@ fn early_progress() -> Bug {
         fixed: "v3.5.9",
         budget: Duration::from_secs(60),
         checks: &["watch"],
+        panic: None,
         scenario: Scenario::faults(
             "bug::15220",
             "A watch that is asked for its progress promises a revision whose events are still to come.",
@@ -167,6 +175,7 @@ fn watch_after_snapshot() -> Bug {
         fixed: "v3.5.9",
         budget: Duration::from_secs(60),
         checks: &["watch"],
+        panic: None,
         scenario: Scenario::faults(
             "bug::15271",
             "A watch on a member that was sent a snapshot goes back to what it has delivered, or passes over events.",
@@ -195,6 +204,7 @@ fn future_watch() -> Bug {
         fixed: "v3.6.16",
         budget: Duration::from_secs(180),
         checks: &["watch"],
+        panic: None,
         scenario: Scenario::faults(
             "bug::20221",
             "A watch that begins at a revision that is not there yet is sent older ones by a member that got a snapshot.",
@@ -224,6 +234,7 @@ fn negative_watch() -> Bug {
         fixed: "v3.6.16",
         budget: Duration::from_secs(60),
         checks: &["watch"],
+        panic: None,
         scenario: Scenario::faults(
             "bug::20711",
             "A watch that begins at revision -1 is not refused, and others of the same member are not told what is past.",
@@ -246,6 +257,7 @@ fn skipped_entry() -> Bug {
         fixed: "v3.5.9",
         budget: Duration::from_secs(600),
         checks: &["linearizable", "watch", "durability", "agreement", "raft"],
+        panic: None,
         scenario: Scenario::faults(
             "bug::13766",
             "A member that was killed passes over an entry whose index it had stored before it applied the entry.",
@@ -275,6 +287,7 @@ fn stale_read() -> Bug {
         fixed: "v3.6.16",
         budget: Duration::from_secs(180),
         checks: &["linearizable"],
+        panic: None,
         scenario: Scenario::faults(
             "bug::20418",
             "A leader that was succeeded and does not know it yet takes old answers for a confirmation, and reads what is \
@@ -305,6 +318,92 @@ fn stale_read() -> Bug {
     }
 }
 
+fn read_without_client() -> Bug {
+    Bug {
+        name: "14891",
+        how: "300 operations a second, a third of them a read in a transaction with its compare 1000 times; all members \
+              are frozen for two seconds at once",
+        affected: "v3.5.6",
+        fixed: "v3.5.7",
+        budget: Duration::from_secs(180),
+        checks: &[],
+        panic: Some("invalid memory address or nil pointer dereference"),
+        scenario: Scenario::faults(
+            "bug::14891",
+            "A member ends because the client of a transaction that only reads has given up before the read.",
+            [Fault::FreezeProcess {
+                container: Container::Etcd,
+                of: Selector::All,
+            }],
+        )
+        .once()
+        // Clients give up after one second.
+        .lasts(2)
+        .operations_s(300)
+        // The read comes behind the compares, which take milliseconds.
+        .compares(1000)
+        .guarded_reads()
+        .setting("max-txn-ops", "1000")
+        .promise(Promise::default().loses_quorum()),
+    }
+}
+
+fn forgotten_user() -> Bug {
+    Bug {
+        name: "14571",
+        how: "2000 operations a second of clients that log in, each at one member; a follower loses the other members, not \
+              its clients, until it is 5200 entries behind and needs a snapshot, and meanwhile the clients' user is \
+              replaced by another one",
+        affected: "v3.5.5",
+        // Versions between have 15271, which such a snapshot shows too.
+        fixed: "v3.5.9",
+        budget: Duration::from_secs(60),
+        checks: &["linearizable", "agreement"],
+        panic: None,
+        scenario: Scenario::faults(
+            "bug::14571",
+            "A member that learns of a user by a snapshot refuses that user's writes, which the other members apply.",
+            [Fault::Split {
+                side: Selector::AnyFollower,
+                direction: Direction::Both,
+            }],
+        )
+        .once()
+        .lasts(45)
+        .until(Event::Behind(5_200))
+        .replaces_user()
+        .operations_s(2000)
+        .pinned()
+        .setting("snapshot-count", "100")
+        .promise(Promise::default()),
+    }
+}
+
+fn early_answer() -> Bug {
+    Bug {
+        name: "14370",
+        how: "300 operations a second to a single member, which loses its power, and all that it has not synced",
+        affected: "v3.5.2",
+        fixed: "v3.5.9",
+        budget: Duration::from_secs(60),
+        checks: &["linearizable", "watch", "durability", "agreement", "raft"],
+        panic: None,
+        scenario: Scenario::faults(
+            "bug::14370",
+            "A single member acknowledges a write before it has synced it, and loses it with its power.",
+            [Fault::LosePower {
+                of: Selector::All,
+                lost: Unsynced::All,
+            }],
+        )
+        .members([1])
+        .once()
+        .lasts(1)
+        .operations_s(300)
+        .promise(Promise::default().loses_quorum()),
+    }
+}
+
 /// No bug, but what etcd would be without its syncs: the power loss that finds nothing in etcd finds this.
 fn no_fsync() -> Bug {
     Bug {
@@ -314,6 +413,7 @@ fn no_fsync() -> Bug {
         fixed: "v3.6.16",
         budget: Duration::from_secs(60),
         checks: &["linearizable", "watch", "durability", "agreement", "raft"],
+        panic: None,
         scenario: Scenario::faults(
             "bug::unsafe_no_fsync",
             "Acknowledged writes are lost with the power, because etcd was told not to sync them.",
@@ -336,7 +436,8 @@ mod tests {
     #[test]
     fn every_bug_has_a_plan_that_can_find_it() {
         for bug in all() {
-            assert!(!bug.checks.is_empty() && bug.affected != bug.fixed);
+            assert_ne!(bug.affected, bug.fixed);
+            assert!(!bug.checks.is_empty() || bug.panic.is_some());
             let plan = bug.plan(bug.affected, 4);
             let trial = plan.trial().expect("a load");
             let round = trial.lasts + trial.warm_up;
@@ -394,12 +495,33 @@ mod tests {
 
     #[test]
     fn etcd_takes_as_many_compares_as_are_sent() {
-        let plan = find("13766").expect("a bug").plan("v3.5.2", 4);
-        let trial = plan.trial().expect("a load");
-        let times = trial.load.compares.to_string();
-        assert!(trial.settings.contains(&("max-txn-ops", times.as_str())));
-        let flags = plan.layout("7").flags("bare-7-0");
-        assert!(flags.contains(&format!("--max-txn-ops={times}")));
+        for (name, version) in [("13766", "v3.5.2"), ("14891", "v3.5.6")] {
+            let plan = find(name).expect("a bug").plan(version, 4);
+            let trial = plan.trial().expect("a load");
+            let times = trial.load.compares.to_string();
+            assert!(trial.settings.contains(&("max-txn-ops", times.as_str())));
+            let flags = plan.layout("7").flags("bare-7-0");
+            assert!(flags.contains(&format!("--max-txn-ops={times}")));
+        }
+    }
+
+    #[test]
+    fn clients_log_in_where_their_user_is_replaced_and_nowhere_else() {
+        let with: Vec<&str> = all()
+            .iter()
+            .filter(|bug| bug.plan(bug.affected, 4).has_users())
+            .map(|bug| bug.name)
+            .collect();
+        assert_eq!(with, ["14571"]);
+    }
+
+    #[test]
+    fn a_single_member_loses_its_power_with_a_supervisor_before_it() {
+        let plan = find("14370").expect("a bug").plan("v3.5.2", 4);
+        assert_eq!(plan.expectations().members, 1);
+        let layout = plan.layout("7");
+        assert_eq!(layout.names(), ["bare-7-0"]);
+        assert!(layout.is_supervised());
     }
 
     #[test]

@@ -157,7 +157,8 @@ impl BareCluster {
         self.start(name).await
     }
 
-    async fn create(&self, recipe: Recipe<'_>) -> Result<(), BareError> {
+    /// Makes a container on the network.
+    pub(crate) async fn create(&self, recipe: Recipe<'_>) -> Result<(), BareError> {
         let name = recipe.name;
         let body = ContainerCreateBody {
             image: Some(recipe.image.to_owned()),
@@ -203,22 +204,6 @@ impl BareCluster {
         })
         .await
         .map_err(|error| BareError::Wait(error.to_string()))
-    }
-
-    /// A member that has ended by itself, with its last words.
-    async fn ended(&self) -> Option<String> {
-        for name in self.layout.names() {
-            let seen = self.seen(&name).await.ok()?;
-            if !seen.running && seen.exit_code != 0 {
-                let said = self.log(&name, "3").await;
-                return Some(format!(
-                    "{name} ended with {}: {}",
-                    seen.exit_code,
-                    said.trim()
-                ));
-            }
-        }
-        None
     }
 
     /// What the members say, asked from the first of them that can ask.

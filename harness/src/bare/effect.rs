@@ -45,8 +45,8 @@ pub(crate) async fn until_answered(
             let from = witness.unwrap_or(member);
             match cluster.look_from(from, std::slice::from_ref(member)).await {
                 Ok(status) if status.answers(member) => {}
-                Ok(_) => return Poll::NotYet::<(), String>(format!("no answer of {member}")),
-                Err(error) => return Poll::NotYet(error),
+                Ok(_) => return silent(cluster, member, format!("no answer of {member}")).await,
+                Err(error) => return silent(cluster, member, error).await,
             }
         }
         Poll::Ready(())
@@ -58,6 +58,14 @@ pub(crate) async fn until_answered(
     let after = format!("{} ms", begun.elapsed().as_millis());
     healing.evidence.add("answers_after", after);
     Ok(healing)
+}
+
+/// That a member does not answer: for ever, where it has ended by itself since the fault was healed.
+async fn silent(cluster: &BareCluster, member: &str, status: String) -> Poll<(), String> {
+    match cluster.crashed(member).await {
+        Some(ended) => Poll::Failed(ended),
+        None => Poll::NotYet(status),
+    }
 }
 
 /// The first of these members whose container is not as it must be again, and how it is.

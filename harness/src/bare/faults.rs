@@ -10,6 +10,7 @@ use futures::future::join_all;
 
 use crate::bare::BareError;
 use crate::bare::cluster::BareCluster;
+use crate::bare::crash::KILLED;
 use crate::bare::effect::{left, until_answered, until_shown};
 use crate::bare::links::LinkFault;
 use crate::bare::member::Layout;
@@ -367,9 +368,6 @@ impl Harmed {
         Ok(evidence)
     }
 }
-
-/// Exit code of a process that was ended by SIGKILL: 128 and the signal's number.
-const KILLED: i64 = 128 + 9;
 
 impl Running for Harmed {
     async fn effect(&mut self) -> Result<Evidence, FaultError> {

@@ -8,6 +8,7 @@ use etcd_history::record::Nanos;
 use etcd_history::{Expectations, History, Record};
 
 use crate::bare::bugs::Bug;
+use crate::bare::run::CRASHED;
 use crate::bare::{BareError, BareLab, run};
 use crate::report::RunDir;
 use crate::report::Severity;
@@ -56,6 +57,7 @@ pub async fn hunt(
     let checks = bug.checks;
     let looked = tokio::task::spawn_blocking(move || {
         let shown = expectations.and_then(|of| shown_after(&history, &of, checks));
+        let shown = shown.or_else(|| crashed_after(&history));
         (shown, under_load(&history))
     });
     let (shown_after, lasted) = match looked.await {
@@ -83,6 +85,11 @@ fn shown_after(
     let begin = begin(history)?;
     let shown = check::first_shown(history, expectations, checks)?;
     Some(between(begin, shown))
+}
+
+/// When a member was found that has ended by the panic that is looked for.
+fn crashed_after(history: &History) -> Option<Duration> {
+    Some(between(begin(history)?, phase(history, CRASHED)?))
 }
 
 /// From the first request to the end of the last round.
@@ -145,5 +152,10 @@ mod tests {
         };
         assert_eq!(under_load(&history), Duration::from_nanos(4_000));
         assert_eq!(under_load(&History::default()), Duration::ZERO);
+        assert_eq!(crashed_after(&history), None);
+        let mut crashed = history;
+        crashed.records.push(phase(7_000, CRASHED));
+        let after = Duration::from_nanos(2_000);
+        assert_eq!(crashed_after(&crashed), Some(after));
     }
 }

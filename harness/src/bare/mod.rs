@@ -12,6 +12,7 @@ pub mod bugs;
 pub mod catalog;
 mod client;
 mod cluster;
+mod crash;
 mod damage;
 mod disk;
 mod disturbed;
@@ -41,6 +42,7 @@ mod since_start;
 mod status;
 mod supervisor;
 mod turns;
+mod users;
 mod wal;
 
 pub use error::BareError;

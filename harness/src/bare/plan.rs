@@ -34,6 +34,8 @@ pub struct Hunt {
     pub limit: Duration,
     /// Checks that show it.
     pub checks: &'static [&'static str],
+    /// A part of the panic with which a member ends that shows it.
+    pub panic: Option<&'static str>,
 }
 
 impl BarePlan {
@@ -158,6 +160,11 @@ impl BarePlan {
             Act::Faults(trial) => Some(trial),
             _ => None,
         }
+    }
+
+    /// True when clients log in.
+    pub(crate) fn has_users(&self) -> bool {
+        self.trial().is_some_and(|trial| trial.replaces_user)
     }
 
     /// What the checks expect. There is no Kubernetes, no leader service and no agent: gaps, and how soon a leader is

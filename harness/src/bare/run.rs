@@ -14,6 +14,7 @@ use crate::bare::faults::inject;
 use crate::bare::leftovers;
 use crate::bare::plan::Hunt;
 use crate::bare::remover;
+use crate::bare::users::Users;
 use crate::bare::{BareError, BareLab, BarePlan};
 use crate::faults::Active;
 use crate::observe::MachineLog;
@@ -30,6 +31,9 @@ use crate::wait::pause;
 
 /// Time under load between two rounds.
 const BETWEEN_ROUNDS: Duration = Duration::from_secs(1);
+
+/// The phase that begins when a member was found that has ended by the panic which a hunt looks for.
+pub(super) const CRASHED: &str = "crashed";
 
 /// Rounds of a hunt without their faults, one after the other, that end it: another run begins with new members.
 const FUTILE: u32 = 5;
@@ -170,6 +174,10 @@ struct BareRun<'a> {
     log: RunLog,
     expectations: Expectations,
     machine: Option<MachineLog>,
+    /// True once a member has ended by the panic that is looked for.
+    crashed: bool,
+    /// Who logs in, where members have users.
+    users: Option<Users>,
 }
 
 impl<'a> BareRun<'a> {
@@ -185,6 +193,8 @@ impl<'a> BareRun<'a> {
             log: RunLog::new(&lab.live),
             expectations: plan.expectations(),
             machine: machine.ok(),
+            crashed: false,
+            users: plan.has_users().then(Users::new),
         }
     }
 
@@ -256,7 +266,7 @@ impl<'a> BareRun<'a> {
             };
             let shown = self.shows(hunt, client).await;
             self.log.need("history", shown.as_ref().map(drop));
-            if shown.unwrap_or_default() {
+            if shown.unwrap_or_default() || self.crashed {
                 self.lab
                     .live
                     .say(format!("{} is shown", bugs::title(hunt.bug)));
@@ -274,6 +284,9 @@ impl<'a> BareRun<'a> {
 
     /// True when what was seen so far shows the bug.
     async fn shows(&self, hunt: Hunt, client: &BareClient<'_>) -> Result<bool, BareError> {
+        if hunt.checks.is_empty() {
+            return Ok(false);
+        }
         let history = merge(client.history().await?, Vec::new(), self.log.told.clone());
         let expectations = self.expectations.clone();
         let judged =
@@ -300,9 +313,13 @@ impl<'a> BareRun<'a> {
                 .wait_whole(timeouts::patient(timeouts::BARE_WHOLE))
                 .await
         };
-        let client = BareClient::create(cluster, &lab.client_image, load);
+        let users = self.users.as_ref();
+        let client = BareClient::create(cluster, &lab.client_image, load, users);
         let (members, client) = tokio::join!(members, client);
         let (leader, version) = members?;
+        if let Some(users) = &self.users {
+            users.enable(cluster).await?;
+        }
         let took = lab.live.seconds() - begin;
         self.log.phase("ready");
         let count = self.plan.plan.members;
@@ -330,6 +347,7 @@ impl<'a> BareRun<'a> {
         };
         self.log.phase("fault");
         let (on, came) = self.inject_all(trial, round, &before).await;
+        let came = came && self.replace_user(round).await;
         match trial.until {
             // Without the faults there is nothing to wait for.
             Some(event) if came => {
@@ -387,6 +405,16 @@ impl<'a> BareRun<'a> {
         (on, came)
     }
 
+    /// Replaces the clients' user, where they have one; without that the run proves nothing.
+    async fn replace_user(&mut self, round: u32) -> bool {
+        let Some(users) = &self.users else {
+            return true;
+        };
+        let replaced = users.replace(self.cluster, round + 1).await;
+        self.log.need("users", replaced.as_ref());
+        replaced.is_ok()
+    }
+
     /// Waits until this has happened since that moment; without it the run proves nothing.
     async fn await_event(&mut self, event: Event, before: &Moment, limit: Duration) -> bool {
         let cluster = self.cluster;
@@ -406,8 +434,22 @@ impl<'a> BareRun<'a> {
         self.log.judge("recovery", whole.as_ref().map(drop));
         if whole.is_ok() {
             self.log.phase("recovered");
+        } else {
+            self.look_for_panic().await;
         }
         whole.is_ok()
+    }
+
+    /// Notes a member that has ended by the panic that is looked for.
+    async fn look_for_panic(&mut self) {
+        let Some(panic) = self.plan.hunt.and_then(|hunt| hunt.panic) else {
+            return;
+        };
+        let ended = self.cluster.ended().await;
+        if ended.is_some_and(|ended| ended.contains(panic)) {
+            self.log.phase(CRASHED);
+            self.crashed = true;
+        }
     }
 
     /// Stops the traffic, lets the client read what is left, fetches the history. Members that were shown to differ are

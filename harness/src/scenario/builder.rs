@@ -28,6 +28,7 @@ impl Scenario {
             when: Vec::new(),
             until: None,
             sends_snapshot: false,
+            replaces_user: false,
             recovers_under_fault: false,
             replaced_after: None,
             settle: Duration::from_secs(1),
@@ -136,6 +137,12 @@ impl Scenario {
         self.with(|trial| trial.sends_snapshot = true)
     }
 
+    /// Clients log in, and their user is replaced by another one while the faults are on.
+    #[must_use]
+    pub fn replaces_user(self) -> Self {
+        self.with(|trial| trial.replaces_user = true)
+    }
+
     /// The cluster must recover while the faults are on.
     #[must_use]
     pub fn recovers_under_fault(self) -> Self {
@@ -184,6 +191,12 @@ impl Scenario {
     #[must_use]
     pub fn compares(self, times: u32) -> Self {
         self.with(|trial| trial.load.compares = times)
+    }
+
+    /// A third of what clients send is a read in a transaction whose compare holds.
+    #[must_use]
+    pub fn guarded_reads(self) -> Self {
+        self.with(|trial| trial.load.guarded_reads = true)
     }
 
     /// Each mixed client asks one member only.

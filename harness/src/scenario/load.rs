@@ -20,6 +20,8 @@ pub struct Load {
     /// How often each compare of a transaction is sent, up to 1000. More than once takes etcd longer to apply, and
     /// clients swap keys of their own then.
     pub compares: u32,
+    /// True when a third of what clients send is a read of a key of their own, in a transaction whose compare holds.
+    pub guarded_reads: bool,
     /// True when each mixed client asks one member only; for bare members.
     pub pinned: bool,
     /// Milliseconds between two questions for the progress of each watch under load, 5 to 10000; 0: only in silence.
@@ -45,6 +47,7 @@ impl Default for Load {
             compacts: false,
             compacted_txns: false,
             compares: 1,
+            guarded_reads: false,
             pinned: false,
             progress_ms: 0,
             future: 0,

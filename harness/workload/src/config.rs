@@ -103,6 +103,9 @@ pub(crate) struct Rates {
     /// How often each compare of a transaction is sent. More than once says the same and takes etcd longer; then each
     /// client also has a key of its own, which it compares and swaps again and again.
     pub(crate) compares: u32,
+    /// True when a third of what each client sends is a read of its own key, in a transaction whose compare holds and
+    /// that writes nothing.
+    pub(crate) guarded_reads: bool,
     /// True when each closed-loop client asks one member only, so that those of a member that does not answer do not
     /// hold up the rest. Needs a configuration without a service.
     pub(crate) pinned: bool,
@@ -141,6 +144,7 @@ impl Default for Rates {
             compacts: false,
             compacted_txns: false,
             compares: 1,
+            guarded_reads: false,
             pinned: false,
             progress_ms: 0,
             future: 0,
@@ -289,6 +293,16 @@ mod tests {
             config,
             "the final phase reads it"
         );
+    }
+
+    #[test]
+    fn passwords_travel_in_clear_where_that_is_asked_for() {
+        let access = r#""access":{"user":"/access/user","admin":"/access/admin","clear":true}"#;
+        let text = SMALLEST.replace("\"seed\":7", &format!("\"seed\":7,{access}"));
+        let config = Config::parse(&text).unwrap();
+        assert!(config.access.clear && config.access.tls.is_none());
+        let kept = serde_json::to_string(&config).unwrap();
+        assert_eq!(Config::parse(&kept).unwrap(), config);
     }
 
     #[test]

@@ -24,6 +24,10 @@ const BETWEEN: i64 = 100;
 /// Revisions that stay behind a compaction which is to be met at once.
 const KEPT_NEWEST: i64 = 10;
 
+/// Of a client that reads behind compares: how much of what it sends is of its own key, and how much of that a read.
+const GUARDED: f64 = 0.4;
+const GUARDED_READS: f64 = 0.9;
+
 /// The state of one client.
 #[derive(Debug)]
 pub(crate) struct Mix {
@@ -49,6 +53,8 @@ struct Habits {
     compacted_txns: bool,
     /// True when it compares and swaps a key that no other client writes.
     own_key: bool,
+    /// True when it mostly reads that key, behind the same compare.
+    guarded_reads: bool,
 }
 
 /// What the client last learnt of a key.
@@ -89,7 +95,8 @@ impl Mix {
                 leases_expire: rates.leases_expire,
                 compacts: rates.compacts,
                 compacted_txns: rates.compacted_txns,
-                own_key: rates.compares > 1,
+                own_key: rates.compares > 1 || rates.guarded_reads,
+                guarded_reads: rates.guarded_reads,
             },
             revision: 0,
             compacted: 0,
@@ -212,13 +219,36 @@ impl Mix {
         }
     }
 
-    /// Now and then a compare-and-swap that succeeds, as no other client writes its key.
+    /// Now and then a compare-and-swap that succeeds, as no other client writes its key; or a read behind such a compare.
     fn of_its_own(&mut self, op: OpId) -> Option<Request> {
-        if !self.habits.own_key || !self.rng.random_bool(0.25) {
+        let Habits {
+            own_key,
+            guarded_reads,
+            ..
+        } = self.habits;
+        let part = if guarded_reads { GUARDED } else { 0.25 };
+        if !own_key || !self.rng.random_bool(part) {
             return None;
         }
         let key = format!("{}own/{}", self.prefix, self.client);
-        Some(self.compare_and_swap(key, op))
+        let reads = guarded_reads && self.rng.random_bool(GUARDED_READS);
+        let read = self.guarded_read(&key).filter(|_| reads);
+        Some(read.unwrap_or_else(|| self.compare_and_swap(key, op)))
+    }
+
+    /// Reads a key that is there in a transaction that writes nothing, if it is as this client saw it last.
+    fn guarded_read(&self, key: &str) -> Option<Request> {
+        let known = self.known.get(key);
+        let revision = known.filter(|known| known.value.is_some())?.revision;
+        let read = || vec![get(key.to_owned(), false)];
+        Some(Request::Txn {
+            compare: vec![Compare::ModRevision {
+                key: key.to_owned(),
+                revision,
+            }],
+            then: read(),
+            otherwise: read(),
+        })
     }
 
     fn put(&self, key: String, op: OpId, lease: i64) -> Request {

@@ -170,6 +170,45 @@ fn a_client_swaps_a_key_of_its_own_where_compares_are_to_take_long() {
 }
 
 #[test]
+fn a_client_reads_its_own_key_in_transactions_that_write_nothing() {
+    let reads = |requests: &[Request]| {
+        let mut requests = requests.iter();
+        requests.all(|request| matches!(request, Request::Range { key, .. } if key == "t/own/1"))
+    };
+    let read = |request: &Request| match request {
+        Request::Txn {
+            compare,
+            then,
+            otherwise,
+        } => {
+            let compared = compare.first();
+            let holds = compared
+                .is_some_and(|compare| matches!(compare, Compare::ModRevision { revision: 7, .. }));
+            holds && reads(then) && reads(otherwise)
+        }
+        _ => false,
+    };
+    let count = |guarded_reads| {
+        let rates = Rates {
+            guarded_reads,
+            ..Rates::default()
+        };
+        let mut mix = mix(1, &rates);
+        let own = mix.put("t/own/1".to_owned(), 1, 0);
+        let outcome = Outcome::Ok {
+            revision: 7,
+            term: 1,
+            member: "1".into(),
+            response: Response::Put {},
+        };
+        mix.learn(&own, &outcome);
+        (2..1000).filter(|op| read(&mix.next(*op).request)).count()
+    };
+    assert_eq!(count(false), 0);
+    assert!((250..450).contains(&count(true)), "{}", count(true));
+}
+
+#[test]
 fn compare_and_swap_uses_what_was_read() {
     let rates = Rates {
         keys: 1,

@@ -1,0 +1,114 @@
+//! Members of which etcd has ended by itself: how, as Docker reports it, and with which panic, as its log says.
+
+use crate::bare::cluster::BareCluster;
+
+/// Exit code of a process that was ended by SIGKILL: 128 and the signal's number.
+pub(crate) const KILLED: i64 = 128 + 9;
+/// Lines of a log that hold the text of a panic and its stack.
+const LINES: &str = "400";
+/// Lines of a log that stand for all of it where there is no panic in them.
+const LAST: usize = 3;
+
+/// How a member has ended.
+struct Ended {
+    exit_code: i64,
+    /// The same in words, with what it said last.
+    told: String,
+}
+
+impl BareCluster {
+    /// A member that has ended by itself, with its last words.
+    pub(crate) async fn ended(&self) -> Option<String> {
+        for name in self.layout().names() {
+            if let Some(ended) = self.end_of(&name).await {
+                return Some(ended.told);
+            }
+        }
+        None
+    }
+
+    /// How this member has ended, where it has and was not killed.
+    pub(crate) async fn crashed(&self, name: &str) -> Option<String> {
+        let ended = self.end_of(name).await?;
+        (ended.exit_code != KILLED).then_some(ended.told)
+    }
+
+    async fn end_of(&self, name: &str) -> Option<Ended> {
+        let seen = self.seen(name).await.ok()?;
+        if seen.running || seen.exit_code == 0 {
+            return None;
+        }
+        let said = match self.log_since_start(name, LINES).await {
+            Ok(log) => last_words(&log),
+            Err(why) => why,
+        };
+        Some(Ended {
+            exit_code: seen.exit_code,
+            told: format!("{name} ended with {}: {said}", seen.exit_code),
+        })
+    }
+}
+
+/// The panic that a log of a Go program ends with, behind which is only its stack; else its last lines.
+fn last_words(log: &str) -> String {
+    let lines: Vec<&str> = log.lines().collect();
+    let panic = lines.iter().rev().find(|line| line.starts_with("panic: "));
+    match panic {
+        Some(panic) => (*panic).to_owned(),
+        None => lines[lines.len().saturating_sub(LAST)..].join("\n"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bare::member::Layout;
+    use crate::cluster::fake_docker::{FakeDocker, log_line};
+
+    /// A run with one member that is like this.
+    fn cluster(state: &'static str) -> (FakeDocker, BareCluster) {
+        let log = [
+            "2026-11-30T06:00:07.000000000Z {\"level\":\"error\"}\n",
+            "2026-11-30T06:00:07.000000001Z panic: runtime error: nil pointer dereference\n",
+            "2026-11-30T06:00:07.000000002Z [signal SIGSEGV: segmentation violation]\n",
+            "2026-11-30T06:00:07.000000003Z \n",
+            "2026-11-30T06:00:07.000000004Z goroutine 7 [running]:\n",
+        ];
+        let log = log.map(log_line).concat();
+        let fake = FakeDocker::new(move |request| match request {
+            "GET /containers/bare-r-0/json" => {
+                let started = r#""StartedAt":"2026-11-30T06:00:00Z""#;
+                let body = format!(r#"{{"State":{{{state},{started}}}}}"#);
+                (200, body.into_bytes())
+            }
+            _ => (200, log.clone()),
+        });
+        let cluster = BareCluster::new(fake.docker.clone(), Layout::new("r", 1, &[]));
+        (fake, cluster)
+    }
+
+    #[tokio::test]
+    async fn a_member_that_panicked_says_why_and_one_that_was_killed_did_not_crash() {
+        let (_docker, panicked) = cluster(r#""Running":false,"ExitCode":2"#);
+        let told = "bare-r-0 ended with 2: panic: runtime error: nil pointer dereference";
+        assert_eq!(panicked.ended().await.as_deref(), Some(told));
+        assert_eq!(panicked.crashed("bare-r-0").await.as_deref(), Some(told));
+        let (_docker, killed) = cluster(r#""Running":false,"ExitCode":137"#);
+        assert!(killed.ended().await.is_some());
+        assert_eq!(killed.crashed("bare-r-0").await, None);
+        for state in [
+            r#""Running":true,"ExitCode":0"#,
+            r#""Running":false,"ExitCode":0"#,
+        ] {
+            let (_docker, healthy) = cluster(state);
+            assert_eq!(healthy.ended().await, None, "{state}");
+        }
+    }
+
+    #[test]
+    fn what_ended_without_a_panic_is_told_by_its_last_lines() {
+        assert_eq!(last_words("a\nb\nc\nd\n"), "b\nc\nd");
+        assert_eq!(last_words("a\n"), "a");
+        assert_eq!(last_words(""), "");
+    }
+}
