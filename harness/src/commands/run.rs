@@ -28,8 +28,8 @@ pub struct Args {
     /// Members of the etcd cluster; the scenario's first count when not given.
     #[arg(long)]
     members: Option<u32>,
-    /// Version of etcd of bare members, the tag of an image `etcd-harness/etcd`; of several with commas members have one
-    /// in turn.
+    /// Version of etcd of bare members, the tag of an image `etcd-harness/etcd`; of several with commas members have
+    /// one in turn.
     #[arg(long)]
     version: Option<String>,
     /// Keep the namespace and its members when the run is over.

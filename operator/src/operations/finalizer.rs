@@ -16,7 +16,8 @@ const REFUSED: Duration = Duration::from_secs(300);
 /// One that the API server does not answer, after so long.
 const UNANSWERED: Duration = Duration::from_secs(3600);
 
-/// Pure: what stands for a request that cannot be read, when it is being deleted. What it has asked for carries its UID.
+/// Pure: what stands for a request that cannot be read, when it is being deleted. What it has asked for carries its
+/// UID.
 pub(super) fn stand_in(unread: &ObjectMeta) -> Option<OpsRequest> {
     unread.deletion_timestamp.as_ref().map(|_| OpsRequest {
         metadata: unread.clone(),
