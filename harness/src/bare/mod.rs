@@ -34,6 +34,7 @@ mod packets;
 mod plan;
 mod power;
 mod proxy;
+mod release;
 pub(crate) mod remover;
 mod run;
 pub mod shared;

@@ -87,6 +87,9 @@ pub(super) async fn run(args: Args) -> CommandResult {
         let title = bugs::title(name);
         anyhow!("failed to find a plan for {title}; `harness bug` lists them")
     })?;
+    if let Some(version) = &args.version {
+        bug.plan(version, args.seed).can_run()?;
+    }
     let lab = bare::lab(args.runs.clone()).await?;
     if let Some(version) = &args.version {
         let over = Over::after(args.within, &lab.interrupt);
