@@ -3,8 +3,8 @@
 # each version (default: those that the end-to-end tests use). Pulled where a registry
 # can be reached, else built from etcd's Go modules; the name is the same either way.
 # A version like v3.6.16-gofail is that version with its failpoints turned into code:
-# always built, since no registry has it.
-# etcd.sh --binaries VERSION: only builds, and prints the folder of the three binaries.
+# always built, since no registry has it. Of 3.4 some releases can be built, see below.
+# etcd.sh --binaries VERSION: only builds, and prints the folder of the binaries.
 # Never touches a running container, and never pulls a moving tag.
 set -euo pipefail
 # shellcheck source=images/lib.sh
@@ -12,6 +12,46 @@ set -euo pipefail
 
 # What turns failpoints, which are comments, into code; etcd 3.5 to 3.7 is tested with it.
 GOFAIL_VERSION=v0.2.0
+
+# Releases before 3.5 that can be built. All of 3.4 is one Go module, whose path fits none of
+# its tags: a release has the time and the hash of its commit for its version there. Each
+# of these was built and tried with Go 1.26; the module proxy has more.
+OLD_RELEASES="
+v3.4.3 v0.0.0-20191023171146-3cf2f69b5738
+v3.4.9 v0.0.0-20200520232829-54ba9589114f
+v3.4.13 v0.0.0-20200824191128-ae9734ed278b
+v3.4.16 v0.0.0-20210512015243-d19fbe541bf9
+v3.4.18 v0.0.0-20211015134708-72d3e382e73c"
+
+# The version of the module that is this release; nothing for one that is not listed.
+commit_of() { awk -v release="$1" '$1 == release {print $2}' <<<"$OLD_RELEASES"; }
+
+old_releases() { awk 'NF {printf "%s %s", comma, $1; comma = ","}' <<<"$OLD_RELEASES"; }
+
+# Ends the script where there is nothing to build this version from.
+buildable() {
+    local minor=${1#v3.}
+    [ "${minor%%.*}" -lt 5 ] || return 0
+    [[ $1 != *-gofail ]] || die "$1: a build with failpoints needs etcd 3.5 at least"
+    [ -n "$(commit_of "$1")" ] || die "$1 can only be pulled from a registry; before 3.5 these can be built:$(old_releases)"
+}
+
+# A release of 3.4 from its commit $1, with the dependencies that its authors chose, none
+# of them raised. It has no etcdutl: etcdctl works on files, too.
+build_old() {
+    local commit=$1 out=$2
+    export GOWORK=off
+    rm -rf "$WORK/module" "$WORK/out"
+    mkdir -p "$WORK/module" "$WORK/out"
+    cd "$WORK/module"
+    go mod init build
+    go mod edit -require "go.etcd.io/etcd@$commit"
+    CGO_ENABLED=0 GOOS=linux GOARCH=$(arch) go build -mod=mod -p 2 -trimpath \
+        -ldflags "-s -w -X go.etcd.io/etcd/version.GitSHA=module" \
+        -o "$WORK/out/" go.etcd.io/etcd go.etcd.io/etcd/etcdctl
+    rm -rf "$out"
+    mv "$WORK/out" "$out"
+}
 
 # Commands of etcd from their Go modules: $1 version, the others of server, etcdctl,
 # etcdutl. In one build: they share most of their packages.
@@ -102,7 +142,9 @@ build_gofail() {
 }
 
 binaries() {
-    local version=$1 dir plain
+    local version=$1 dir plain commit
+    local -a build=(build_binaries "$version")
+    buildable "$version"
     if [[ $version == *-gofail ]]; then
         need go "etcd with failpoints is in no registry, and can only be built"
         plain=$(binaries "${version%-gofail}")
@@ -111,10 +153,16 @@ binaries() {
         echo "$dir"
         return
     fi
-    dir="$STATE_DIR/cache/etcd-$version-$(arch)-$(key "$(declare -f build_binaries build_commands nearest)")"
+    commit=$(commit_of "$version")
+    if [ -n "$commit" ]; then
+        build=(build_old "$commit")
+        dir="$STATE_DIR/cache/etcd-$version-$(arch)-$(key "$commit $(declare -f build_old)")"
+    else
+        dir="$STATE_DIR/cache/etcd-$version-$(arch)-$(key "$(declare -f build_binaries build_commands nearest)")"
+    fi
     if [ ! -d "$dir" ]; then
         need go "etcd $version can be neither pulled nor, without Go, built"
-        stage "build etcd $version" build_binaries "$version" "$dir"
+        stage "build etcd $version" "${build[@]}" "$dir"
     fi
     echo "$dir"
 }

@@ -158,3 +158,25 @@ fn what_no_registry_has_is_built() {
         "{calls}"
     );
 }
+
+#[test]
+fn of_the_releases_before_3_5_those_are_built_whose_commit_is_known() {
+    let machine = Machine::new();
+    let Ended {
+        well, said, calls, ..
+    } = machine.run("etcd.sh", &["v3.4.9"], false);
+    assert!(!well && builds(&calls), "{said}\n{calls}");
+    for version in ["v3.4.30", "v3.3.27", "v3.4.9-gofail"] {
+        let Ended {
+            well, said, calls, ..
+        } = machine.run("etcd.sh", &[version], false);
+        assert!(!well && !builds(&calls), "{said}\n{calls}");
+        let why = match version.ends_with("-gofail") {
+            true => "needs etcd 3.5 at least",
+            false => "these can be built: v3.4.3, v3.4.9, ",
+        };
+        assert!(said.contains(version) && said.contains(why), "{said}");
+    }
+    let Ended { well, calls, .. } = machine.run("etcd.sh", &["v3.4.30"], true);
+    assert!(well && !builds(&calls), "{calls}");
+}

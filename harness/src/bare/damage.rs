@@ -14,7 +14,7 @@ use crate::faults::{
 const FOLDER: &str = "/var/lib/etcd/data/member/wal";
 const SEGMENT: &str = "0000000000000000-0000000000000000.wal";
 
-/// What etcd logs, in every version from 3.5 on, when a checksum is wrong, and when it has cut off what was torn.
+/// What etcd logs, in every version from 3.4 on, when a checksum is wrong, and when it has cut off what was torn.
 const REFUSED: &str = "crc mismatch";
 const REPAIRED: &str = "\"repaired\"";
 

@@ -13,7 +13,7 @@ use crate::bare::effect::until_shown;
 use crate::bare::health::duration;
 use crate::faults::{Evidence, Fault, FaultError, Healing, Injected, Member, Running, Target};
 
-/// What etcd logs, in every version from 3.5 on, when a sync of its log took longer than a second.
+/// What etcd logs, in every version from 3.4 on, when a sync of its log took longer than a second.
 const SLOW: &str = "slow fdatasync";
 /// The shortest of them.
 const SHORTEST: Duration = Duration::from_secs(1);

@@ -18,7 +18,7 @@ use crate::wait::{Poll, wait_until};
 const SHORT: Duration = Duration::from_millis(500);
 /// Longest read that is waited for where it must only be late.
 const LONG: Duration = Duration::from_secs(5);
-/// What etcd logs when a stream to another member breaks, in every version from 3.5 on.
+/// What etcd logs when a stream to another member breaks, in every version from 3.4 on.
 const LOST: &str = "lost TCP streaming connection with remote peer";
 
 /// Links that were disturbed.

@@ -1,6 +1,6 @@
 //! The members of one run: their names, their addresses, the flags of their etcd. Pure.
 
-use crate::bare::gofail;
+use crate::bare::{gofail, release};
 
 /// Milliseconds between two heartbeats of a leader, as the operator's clusters have it.
 const HEARTBEAT_MS: u32 = 50;
@@ -16,6 +16,8 @@ pub(crate) struct Layout {
     run: String,
     members: u32,
     settings: Vec<(String, String)>,
+    /// Versions of etcd that members have in turn; none for one that has every flag.
+    versions: Vec<String>,
     /// True when members talk to each other on a network of their own.
     peers_apart: bool,
     /// True when members reach each other through a proxy.
@@ -42,12 +44,27 @@ impl Layout {
             run: run.to_owned(),
             members,
             settings: settings.iter().map(owned).collect(),
+            versions: Vec::new(),
             peers_apart: false,
             proxied: false,
             slow_disks: false,
             supervised: false,
             failpoints: false,
         }
+    }
+
+    /// Members have these versions of etcd in turn.
+    pub(crate) fn with_versions<'a>(mut self, versions: impl Iterator<Item = &'a str>) -> Self {
+        self.versions = versions.map(str::to_owned).collect();
+        self
+    }
+
+    /// The version of a member; empty where none was named.
+    fn version(&self, member: &str) -> &str {
+        let place = self.names().iter().position(|name| name == member);
+        let mut versions = self.versions.iter().cycle();
+        let version = place.and_then(|place| versions.nth(place));
+        version.map_or("", String::as_str)
     }
 
     /// The client's container can slow the members' disks.
@@ -203,13 +220,16 @@ impl Layout {
             ("initial-cluster-token", self.network()),
             ("heartbeat-interval", HEARTBEAT_MS.to_string()),
             ("election-timeout", ELECTION_MS.to_string()),
-            // The default from 3.5 on.
+            // The default from 3.5 on, as is its logger.
             ("pre-vote", "true".to_owned()),
             ("logger", "zap".to_owned()),
             ("log-outputs", "stderr".to_owned()),
         ];
+        let version = self.version(member);
         for (name, value) in &self.settings {
-            match flags.iter_mut().find(|(known, _)| known == name) {
+            // One that this version has not is refused before a run; else etcd itself does.
+            let name = release::flag(version, name).unwrap_or(name);
+            match flags.iter_mut().find(|(known, _)| *known == name) {
                 Some((_, usual)) => usual.clone_from(value),
                 None => flags.push((name, value.clone())),
             }

@@ -35,6 +35,7 @@ mod packets;
 mod plan;
 mod power;
 mod proxy;
+mod release;
 pub(crate) mod remover;
 mod run;
 pub mod shared;

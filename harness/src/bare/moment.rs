@@ -5,7 +5,7 @@ use futures::future::try_join_all;
 use crate::bare::cluster::BareCluster;
 use crate::scenario::event::Moment;
 
-/// What etcd logs when it has taken a leader's snapshot in place of its store, in every version from 3.5 on.
+/// What etcd logs when it has taken a leader's snapshot in place of its store, in every version from 3.4 on.
 const APPLIED: &str = "\"applied snapshot\"";
 
 impl BareCluster {

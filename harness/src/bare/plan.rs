@@ -5,7 +5,7 @@ use std::time::Duration;
 use etcd_history::check::{Expectations, InTime};
 
 use crate::bare::member::Layout;
-use crate::bare::{catalog, gofail, links, shared};
+use crate::bare::{catalog, gofail, links, release, shared};
 use crate::faults::Fault;
 use crate::scenario::{Act, Plan, PlanError, Trial, auto_compaction};
 use crate::timeouts;
@@ -43,7 +43,8 @@ impl BarePlan {
     /// member count unless said otherwise.
     ///
     /// # Errors
-    /// [`PlanError`] for a name or a count that does not exist, or versions that no member would have.
+    /// [`PlanError`] for a name or a count that does not exist, or versions that no member would have, or that cannot run
+    /// it.
     pub fn named(
         name: &str,
         members: Option<u32>,
@@ -73,6 +74,7 @@ impl BarePlan {
         }
         let (versions, members) = (self.versions().count(), self.plan.members);
         if u32::try_from(versions).is_ok_and(|versions| versions <= members) {
+            self.can_run()?;
             return Ok(self);
         }
         Err(PlanError::Versions {
@@ -80,6 +82,23 @@ impl BarePlan {
             members,
             versions,
         })
+    }
+
+    /// Whether members of its versions can run it.
+    ///
+    /// # Errors
+    /// [`PlanError::Release`] for the version that cannot.
+    pub(crate) fn can_run(&self) -> Result<(), PlanError> {
+        let versions: Vec<&str> = self.versions().collect();
+        let settings = self.settings();
+        let names: Vec<&str> = settings.iter().map(|(name, _)| *name).collect();
+        let faults = self.plan.scenario.all_faults();
+        let refused = |(version, reason): (&str, String)| PlanError::Release {
+            name: self.plan.scenario.name,
+            version: version.to_owned(),
+            reason,
+        };
+        release::can_run(&versions, &names, faults).map_err(refused)
     }
 
     /// The same with another seed.
@@ -132,17 +151,23 @@ impl BarePlan {
         plain.split(',').map(image).collect()
     }
 
+    /// The scenario's settings of etcd, and the flags behind the version.
+    fn settings(&self) -> Vec<(&str, &str)> {
+        let settings = self.trial().map(|trial| trial.settings.clone());
+        let mut settings = settings.unwrap_or_default();
+        let switched = self.version.split('+').skip(1);
+        settings.extend(switched.map(|flag| (flag, "true")));
+        settings
+    }
+
     /// Its members in a run with this name: behind a proxy where a fault needs one, else with a network of their own
     /// where one takes them from each other alone.
     pub(crate) fn layout(&self, run: &str) -> Layout {
         let faults = self.plan.scenario.all_faults();
         let proxied = faults.iter().any(links::needs_proxy);
         let split = |fault: &Fault| matches!(fault, Fault::Split { .. });
-        let settings = self.trial().map(|trial| trial.settings.clone());
-        let mut settings = settings.unwrap_or_default();
-        let switched = self.version.split('+').skip(1);
-        settings.extend(switched.map(|flag| (flag, "true")));
-        Layout::new(run, self.plan.members, &settings)
+        Layout::new(run, self.plan.members, &self.settings())
+            .with_versions(self.versions())
             .with_supervisor(faults.iter().any(needs_supervisor))
             .with_failpoints(self.has_failpoints())
             .with_proxy(proxied)
@@ -349,6 +374,44 @@ mod tests {
             save.replay()
                 .contains("--version v3.6.1-gofail,v3.6.16-gofail ")
         );
+    }
+
+    #[test]
+    fn a_version_that_cannot_run_a_scenario_is_refused_before_anything_is_made() {
+        let of = |name, version| BarePlan::named(name, Some(3), version, 7);
+        let said = |name, version| of(name, version).expect_err("it is refused").to_string();
+        for (name, version, why) in [
+            (
+                "bare::snapshot_after_split",
+                "v3.5.9",
+                "etcd v3.5.9: --snapshot",
+            ),
+            (
+                "bare::all_killed",
+                "v3.4.9+unsafe-no-fsync",
+                "--unsafe-no-fsync",
+            ),
+            ("bare::leader_panics_in_save", "v3.4.18", "failpoints"),
+        ] {
+            let said = said(name, version);
+            assert!(said.contains(name) && said.contains(why), "{said}");
+        }
+        assert!(said("bare::all_killed", "v3.4.18,v3.6.16").contains("beside 3.5 alone"));
+        let mixed = of("bare::all_killed", "v3.4.18,v3.5.9").expect("a plan");
+        let images = ["etcd-harness/etcd:v3.4.18", "etcd-harness/etcd:v3.5.9"];
+        assert_eq!(mixed.images(), images);
+    }
+
+    #[test]
+    fn each_member_has_the_flags_of_its_own_version() {
+        let name = "bare::snapshot_after_split";
+        let mixed = BarePlan::named(name, Some(3), "v3.5.35,v3.6.16", 7).expect("a plan");
+        let layout = mixed.layout("7");
+        let flags = |member: &str| layout.flags(member).join(" ");
+        for member in ["bare-7-0", "bare-7-2"] {
+            assert!(flags(member).contains(" --experimental-snapshot-catchup-entries=50"));
+        }
+        assert!(flags("bare-7-1").contains(" --snapshot-catchup-entries=50"));
     }
 
     #[test]

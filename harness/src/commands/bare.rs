@@ -12,7 +12,7 @@ use crate::bare::{
     BareError, BareLab, BarePlan, VERSION, catalog, remover, run as run_plan, run_apart,
 };
 use crate::report::Severity;
-use crate::scenario::{Interrupt, Live, Scenario};
+use crate::scenario::{Interrupt, Live, PlanError, Scenario};
 
 /// Arguments of `harness bare`.
 #[derive(Debug, clap::Args)]
@@ -154,10 +154,7 @@ fn chosen(filter: &str) -> anyhow::Result<Vec<Scenario>> {
 /// Every scenario with its first member count.
 async fn run_all(args: AllArgs) -> CommandResult {
     let seed = args.seed.unwrap_or_else(any_seed);
-    let mut plans = Vec::new();
-    for scenario in chosen(&args.filter)? {
-        plans.push(BarePlan::named(scenario.name, None, &args.version, seed)?);
-    }
+    let plans = possible(&chosen(&args.filter)?, &args.version, seed)?;
     let lab = lab(args.runs).await?;
     let plans = with_images(&lab, plans).await?;
     let (count, begin) = (plans.len(), Instant::now());
@@ -167,6 +164,29 @@ async fn run_all(args: AllArgs) -> CommandResult {
         println!("{}", pace(count, begin.elapsed()));
     }
     Ok(exit)
+}
+
+/// The plans of these scenarios without those that this version of etcd cannot run, which are named.
+///
+/// # Errors
+/// When it can run none of them, or no member would have it.
+fn possible(scenarios: &[Scenario], version: &str, seed: u64) -> Result<Vec<BarePlan>, PlanError> {
+    let mut plans = Vec::new();
+    let mut refused = None;
+    for scenario in scenarios {
+        match BarePlan::named(scenario.name, None, version, seed) {
+            Ok(plan) => plans.push(plan),
+            Err(error @ PlanError::Release { .. }) => {
+                println!("left out: {error}");
+                refused = Some(error);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    match refused {
+        Some(error) if plans.is_empty() => Err(error),
+        _ => Ok(plans),
+    }
 }
 
 /// How many scenarios an hour has.
@@ -349,6 +369,24 @@ mod tests {
             error.contains("no_such") && error.contains("bare list"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn what_a_version_cannot_run_is_left_out_and_a_version_that_can_run_nothing_is_refused() {
+        let names = |filter: &str, version: &str| {
+            let scenarios = chosen(filter).expect("scenarios");
+            let plans = possible(&scenarios, version, 7);
+            plans
+                .map(|plans| plans.len())
+                .map_err(|error| error.to_string())
+        };
+        let all = catalog::all().len();
+        assert_eq!(names("", "v3.6.16"), Ok(all));
+        let of_3_4 = names("", "v3.4.9").expect("most of them");
+        assert!(of_3_4 < all && of_3_4 > all / 2, "{of_3_4} of {all}");
+        let error = names("panics_in", "v3.4.9").expect_err("none is possible");
+        assert!(error.contains("bare::leader_panics_in"), "{error}");
+        assert!(names("", "v3.3.27").is_err_and(|error| error.contains("v3.3.27")));
     }
 
     #[test]

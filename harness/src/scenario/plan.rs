@@ -60,6 +60,18 @@ pub enum PlanError {
         /// What was asked for.
         version: String,
     },
+    /// A version of etcd that has not what the scenario needs.
+    #[error(
+        "failed to plan {name} with etcd {version}: {reason}; name another version, or another scenario"
+    )]
+    Release {
+        /// The scenario.
+        name: &'static str,
+        /// The version.
+        version: String,
+        /// Why.
+        reason: String,
+    },
 }
 
 impl Plan {

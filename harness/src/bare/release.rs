@@ -1,0 +1,146 @@
+//! What differs between the releases of etcd that members can have: their flags, their failpoints, and which of them run
+//! in one cluster. Pure.
+
+use crate::bare::gofail;
+use crate::faults::Fault;
+
+/// The minor release and the patch of a version of etcd 3: 6 and 16 of `v3.6.16-gofail`. None of a tag of another form,
+/// which is taken for a release that has everything.
+fn release(version: &str) -> Option<(u32, u32)> {
+    let (minor, rest) = version.strip_prefix("v3.")?.split_once('.')?;
+    let patch = rest.split('-').next()?;
+    Some((minor.parse().ok()?, patch.parse().ok()?))
+}
+
+/// The flag for a setting in this version of etcd.
+///
+/// # Errors
+/// Which release is the first that has one, in words.
+pub(super) fn flag<'a>(version: &str, setting: &'a str) -> Result<&'a str, String> {
+    let release = release(version);
+    let is_from = |first| release.is_none_or(|release| release >= first);
+    let first = match setting {
+        "snapshot-catchup-entries" if is_from((6, 0)) => return Ok(setting),
+        "snapshot-catchup-entries" if is_from((5, 14)) => {
+            return Ok("experimental-snapshot-catchup-entries");
+        }
+        "snapshot-catchup-entries" => "3.5.14",
+        "unsafe-no-fsync" if !is_from((4, 10)) => "3.4.10",
+        _ => return Ok(setting),
+    };
+    Err(format!("--{setting} came with etcd {first}"))
+}
+
+/// Whether members that have these versions in turn can run a scenario with these settings and faults.
+///
+/// # Errors
+/// The version that cannot, and why, in words.
+pub(super) fn can_run<'a>(
+    versions: &[&'a str],
+    settings: &[&str],
+    faults: &[Fault],
+) -> Result<(), (&'a str, String)> {
+    for version in versions {
+        let minor = release(version).map(|(minor, _)| minor);
+        let missing = || settings.iter().find_map(|name| flag(version, name).err());
+        let why = match minor {
+            Some(..4) => Some(
+                "etcd before 3.4 does not log JSON, by which the effects of faults are proved"
+                    .to_owned(),
+            ),
+            Some(4) if gofail::needed(faults) => Some(
+                "etcd 3.4 has few of the failpoints, and is not built with those that it has"
+                    .to_owned(),
+            ),
+            Some(4) if !versions.iter().all(|other| is_beside_3_4(other)) => Some(
+                "etcd 3.4 ends (`panic: not implemented`) at what members of 3.6 and later send; it runs beside 3.5 alone"
+                    .to_owned(),
+            ),
+            _ => missing(),
+        };
+        if let Some(why) = why {
+            return Err((*version, why));
+        }
+    }
+    Ok(())
+}
+
+/// True for a version that a member of 3.4 can have in its cluster.
+fn is_beside_3_4(version: &str) -> bool {
+    release(version).is_some_and(|(minor, _)| matches!(minor, 4 | 5))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::faults::{FailAction, Selector};
+
+    #[test]
+    fn a_release_is_read_from_a_tag_and_another_tag_is_none() {
+        assert_eq!(release("v3.4.9"), Some((4, 9)));
+        assert_eq!(release("v3.6.16-gofail"), Some((6, 16)));
+        for tag in ["", "main", "v3.6", "v4.0.1", "v3.six.1", "v3.6.x"] {
+            assert_eq!(release(tag), None, "{tag}");
+        }
+    }
+
+    #[test]
+    fn a_setting_has_the_name_that_the_version_gives_it() {
+        let catchup = |version| flag(version, "snapshot-catchup-entries");
+        let former = "experimental-snapshot-catchup-entries";
+        for version in ["v3.6.0", "v3.7.3", "main"] {
+            assert_eq!(catchup(version), Ok("snapshot-catchup-entries"));
+        }
+        for version in ["v3.5.14", "v3.5.35"] {
+            assert_eq!(catchup(version), Ok(former));
+        }
+        for version in ["v3.4.18", "v3.5.9", "v3.5.13"] {
+            let why = catchup(version).expect_err(version);
+            assert!(why.contains("3.5.14"), "{why}");
+        }
+        let no_fsync = |version| flag(version, "unsafe-no-fsync").is_ok();
+        let versions = ["v3.4.9", "v3.4.10", "v3.5.0", "v3.6.16"];
+        assert_eq!(versions.map(no_fsync), [false, true, true, true]);
+        for usual in ["snapshot-count", "pre-vote", "logger", "log-outputs"] {
+            assert_eq!(flag("v3.4.3", usual), Ok(usual));
+        }
+    }
+
+    #[test]
+    fn what_a_version_cannot_run_is_refused_with_the_version_and_the_reason() {
+        let failpoint = Fault::Failpoint {
+            of: Selector::Leader,
+            at: vec!["raftBeforeSave".to_owned()],
+            action: FailAction::Panic,
+        };
+        let elect = Fault::Elect {
+            of: Selector::AnyFollower,
+        };
+        let of = |versions: &[&'static str], settings: &[&str], fault: &Fault| {
+            can_run(versions, settings, std::slice::from_ref(fault)).err()
+        };
+        let refused = |versions: &[&'static str], settings: &[&str], fault: &Fault, why: &str| {
+            let (version, told) = of(versions, settings, fault).expect("it is refused");
+            assert_eq!(version, *versions.last().expect("a version"), "{told}");
+            assert!(told.contains(why), "{told}");
+        };
+        assert_eq!(of(&["v3.4.9"], &["snapshot-count"], &elect), None);
+        assert_eq!(of(&["v3.6.16-gofail"], &[], &failpoint), None);
+        refused(&["v3.3.27"], &[], &elect, "before 3.4");
+        refused(&["v3.4.18-gofail"], &[], &failpoint, "failpoints");
+        let catchup = ["snapshot-count", "snapshot-catchup-entries"];
+        refused(&["v3.6.16", "v3.5.9"], &catchup, &elect, "3.5.14");
+    }
+
+    #[test]
+    fn members_of_3_4_have_those_of_3_5_beside_them_and_no_later_ones() {
+        let of = |versions: &[&'static str]| can_run(versions, &[], &[]).err();
+        assert_eq!(of(&["v3.4.9", "v3.5.9"]), None);
+        assert_eq!(of(&["v3.5.35", "v3.6.16", "v3.7.3"]), None);
+        for other in ["v3.6.1", "v3.7.3", "main"] {
+            let (version, why) = of(&[other, "v3.4.9"]).expect("it is refused");
+            assert_eq!(version, "v3.4.9");
+            assert!(why.contains("beside 3.5 alone"), "{why}");
+        }
+    }
+}
