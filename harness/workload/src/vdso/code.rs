@@ -89,7 +89,7 @@ const MACHINES: [Machine; 2] = [
     },
 ];
 
-/// `edi` is the clock, `rsi` where its time is written. As the assembler has them; jumps lead to `done`, one to `store`.
+/// `edi` is the clock, `rsi` where its time is written.
 const X86_64: &[&[u8]] = &[
     &[0xf3, 0x0f, 0x1e, 0xfa],                   // endbr64
     &[0xb8, 0xe4, 0x00, 0x00, 0x00],             // mov eax, 228 (clock_gettime)

@@ -14,14 +14,14 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-/// Longest time for which threads are held until all of them have stopped: less than etcd waits for a heartbeat.
-const HELD: Duration = Duration::from_millis(100);
+/// Longest time for which threads are held, so that no member misses a leader: no longer than between two heartbeats.
+const HELD: Duration = Duration::from_millis(50);
 /// Between two looks at those that have not.
 const LOOK: Duration = Duration::from_micros(100);
 /// Between two tries.
-const RUNS: Duration = Duration::from_millis(5);
+const RUNS: Duration = Duration::from_millis(100);
 /// Most of them.
-const TRIES: u32 = 200;
+const TRIES: u32 = 50;
 
 /// How it went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
