@@ -1,6 +1,6 @@
-//! Another time for the etcd of a member: `workload clock` changes how that process asks for it, from a container of its
-//! own that shares the member's processes and may trace them. It sets it back when it is told to end, or after three
-//! minutes; one that was killed is made up for by another, and nothing outlives the member.
+//! Another time for the etcd of a member: `workload clock` changes how that process asks for it, from a container of
+//! its own that shares the member's processes and may trace them. It sets it back when it is told to end, or after
+//! three minutes; one that was killed is made up for by another, and nothing outlives the member.
 
 use serde::Deserialize;
 
