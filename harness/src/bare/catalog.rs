@@ -19,6 +19,7 @@ pub fn all() -> Vec<Scenario> {
         of_late_links(),
         of_closed_links(),
         of_packets(),
+        of_clocks(),
         of_disks(),
         of_power(),
         of_locks(),
@@ -388,6 +389,32 @@ fn of_packets() -> Vec<Scenario> {
             [harm(Selector::Leader, PacketHarm::Corrupt)],
         )
         .lasts(6),
+    ]
+}
+
+/// Members that have another time of day than the others. Not another time since the start of their machine: when that
+/// went back at the end, etcd's timers would stand still for as long as it was ahead.
+fn of_clocks() -> Vec<Scenario> {
+    let shifted = |name, what, of, seconds| {
+        Scenario::faults(name, what, [Fault::ShiftClock { of, seconds }])
+            .lasts(6)
+            .leases_expire()
+            .promise(Promise::continuity(LeaderStays))
+    };
+    vec![
+        shifted(
+            "bare::leader_clock_jumps",
+            "The clock of the leader jumps ahead by an hour, and back: it stays the leader, and no lease ends for it, since \
+             etcd measures both by another clock.",
+            Selector::Leader,
+            3_600,
+        ),
+        shifted(
+            "bare::follower_clock_jumps_back",
+            "The clock of a follower jumps back by an hour, and ahead again: the leader stays, and leases end when they must.",
+            Selector::AnyFollower,
+            -3_600,
+        ),
     ]
 }
 

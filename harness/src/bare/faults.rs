@@ -18,7 +18,7 @@ use crate::bare::packets::Harm as PacketHarm;
 use crate::bare::status::Status;
 use crate::bare::turns::Cycle;
 use crate::bare::{
-    damage, disk, disturbed, election, failing, failpoint, links, packets, power, turns,
+    clock, damage, disk, disturbed, election, failing, failpoint, links, packets, power, turns,
 };
 use crate::faults::{
     Active, Container, Direction, Evidence, Fault, FaultError, Healing, Injected, LogDamage,
@@ -67,6 +67,8 @@ enum Means {
     Failpoint(Selector),
     /// A queue of the kernel, in the network of a member.
     Packets(PacketHarm, Selector),
+    /// The code by which its etcd asks for the time: it is so many seconds ahead.
+    Clock(i32, Selector),
 }
 
 impl Means {
@@ -81,7 +83,8 @@ impl Means {
             | Self::Power(_, of)
             | Self::Failing(of)
             | Self::Failpoint(of)
-            | Self::Packets(_, of) => of,
+            | Self::Packets(_, of)
+            | Self::Clock(_, of) => of,
             Self::Links(of) => of.selector(),
         }
     }
@@ -146,6 +149,9 @@ pub(crate) async fn inject(
         Means::Packets(harm, _) => {
             let (members, witness) = apart(chosen);
             packets::inject(cluster, (fault, harm), (members, witness, seed), evidence).await?
+        }
+        Means::Clock(seconds, _) => {
+            clock::inject(cluster, (fault, seconds), apart(chosen), evidence).await?
         }
         Means::Log(how, _) => damage::inject(cluster, (fault, how), chosen, evidence).await?,
     };
@@ -225,6 +231,7 @@ fn means(fault: &Fault, layout: &Layout) -> Result<Means, String> {
             let harm = harm.ok_or_else(|| "packets between members alone are lost".to_owned())?;
             return Ok(Means::Packets(harm, of.clone()));
         }
+        Fault::ShiftClock { of, seconds } => return Ok(Means::Clock(*seconds, of.clone())),
         Fault::Failpoint { .. } if !layout.has_failpoints() => {
             return Err("etcd of these members serves no failpoints".to_owned());
         }
@@ -241,7 +248,8 @@ fn means(fault: &Fault, layout: &Layout) -> Result<Means, String> {
     }
     let (harm, of) = harm(fault).ok_or_else(|| {
         "members that are plain containers are killed, frozen, cut off and elected, the links and packets between them disturbed, \
-         their logs damaged, their disks slowed and made to fail, their power is taken, and etcd has failpoints"
+         their logs damaged, their disks slowed and made to fail, their power is taken, and etcd has failpoints and another \
+         time"
             .to_owned()
     })?;
     if harm == Harm::Split && layout.peers().is_none() {

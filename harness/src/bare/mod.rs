@@ -8,9 +8,11 @@
 //! that waits for its end ([`remover`]), else before the next run ([`leftovers`]).
 
 mod archive;
+mod beside;
 pub mod bugs;
 pub mod catalog;
 mod client;
+mod clock;
 mod cluster;
 mod crash;
 mod damage;

@@ -2,29 +2,16 @@
 //! in a container of its own that shares the member's network and has no other right than to change that. Its rule goes
 //! with it, however it ends, and it ends by itself after three minutes.
 
-use std::time::Duration;
-
-use bollard::models::{ContainerCreateBody, HostConfig};
-use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder, StopContainerOptionsBuilder,
-};
 use serde::Deserialize;
 
 use crate::bare::BareError;
+use crate::bare::beside::{Beside, LIMIT};
 use crate::bare::cluster::BareCluster;
 use crate::bare::effect::{until_answered, until_shown};
-use crate::bare::member::{PEER_PORT, SUPERVISOR};
-use crate::deploy::owner;
+use crate::bare::member::PEER_PORT;
 use crate::faults::{
     Evidence, Fault, FaultError, Healing, Injected, PacketHarm, Running, Target, Traffic,
 };
-use crate::timeouts;
-use crate::wait::{Poll, wait_until};
-
-/// It ends by itself after so long.
-const LIMIT: Duration = Duration::from_secs(180);
-/// Docker waits for its end for so long, in seconds.
-const END_S: i32 = 10;
 
 /// What is done to how many packets of a hundred.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -211,53 +198,14 @@ impl BareCluster {
             ("--seconds", LIMIT.as_secs().to_string()),
         ];
         let order = order.map(|(name, value)| [name.to_owned(), value]);
-        let order = [vec!["harm".to_owned()], order.concat()].concat();
-        let rights = rights(harm.how);
-        self.run_beside(member, &daemon(member), (order, rights))
-            .await
-    }
-
-    /// Starts `workload packets` in the network of a member, with these rights alone.
-    async fn run_beside(
-        &self,
-        member: &str,
-        name: &str,
-        (order, rights): (Vec<String>, &[&str]),
-    ) -> Result<(), BareError> {
-        // The client's own image: which one that is, is chosen elsewhere.
-        let client = self.layout().client();
-        let found = self.docker().inspect_container(&client, None).await;
-        let found = found
-            .map_err(|error| BareError::docker(format!("inspect container {client}"), error))?;
-        let program = [SUPERVISOR.0, SUPERVISOR.1].concat();
-        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
-        let body = ContainerCreateBody {
-            image: found.image,
-            entrypoint: Some([vec![program, "packets".to_owned()], order].concat()),
-            cmd: Some(Vec::new()),
-            // An ordinary user has no rights, whatever the container is given.
-            user: Some("0".to_owned()),
-            labels: Some(owner::labels(self.layout().run())),
-            host_config: Some(HostConfig {
-                network_mode: Some(format!("container:{member}")),
-                cap_drop: Some(words(&["ALL"])),
-                cap_add: Some(words(rights)),
-                readonly_rootfs: Some(true),
-                security_opt: Some(words(&["no-new-privileges"])),
-                ..Default::default()
-            }),
-            ..Default::default()
+        let words = Vec::from(["packets", "harm"].map(str::to_owned));
+        let beside = Beside {
+            name: &daemon(member),
+            order: [words, order.concat()].concat(),
+            rights: rights(harm.how),
+            processes: false,
         };
-        let options = CreateContainerOptionsBuilder::default().name(name).build();
-        let made = self.docker().create_container(Some(options), body).await;
-        made.map_err(|error| BareError::docker(format!("make container {name}"), error))?;
-        self.start(name).await
-    }
-
-    async fn remove_beside(&self, name: &str) -> Result<(), BareError> {
-        let options = RemoveContainerOptionsBuilder::default().force(true).build();
-        let removed = self.docker().remove_container(name, Some(options)).await;
-        removed.map_err(|error| BareError::docker(format!("remove container {name}"), error))
+        self.run_beside(member, beside).await
     }
 
     /// Whether packets of a member are given to a queue.
@@ -265,27 +213,13 @@ impl BareCluster {
     /// # Errors
     /// Why that is not known, in words.
     async fn has_packet_rule(&self, member: &str) -> Result<bool, String> {
-        let name = format!("{}-look", daemon(member));
-        let order = (vec!["look".to_owned()], &["NET_ADMIN"][..]);
-        let begun = self.run_beside(member, &name, order).await;
-        let ended = match begun {
-            Ok(()) => wait_until("the look end", timeouts::NODE_COMMAND, async || match self
-                .seen(&name)
-                .await
-            {
-                Ok(seen) if !seen.running => Poll::Ready(()),
-                Ok(_) => Poll::NotYet::<_, String>("it runs".to_owned()),
-                Err(error) => Poll::NotYet(error.to_string()),
-            })
-            .await
-            .map_err(|error| error.to_string()),
-            Err(error) => Err(error.to_string()),
+        let beside = Beside {
+            name: &format!("{}-look", daemon(member)),
+            order: Vec::from(["packets", "look"].map(str::to_owned)),
+            rights: &["NET_ADMIN"],
+            processes: false,
         };
-        let said = self.log(&name, "1").await;
-        let removed = self.remove_beside(&name).await;
-        ended?;
-        removed.map_err(|error| error.to_string())?;
-        let look: Look = serde_json::from_str(&said).map_err(|_| said.trim().to_owned())?;
+        let look: Look = self.ask_beside(member, beside).await?;
         Ok(look.rule)
     }
 }
@@ -304,19 +238,7 @@ impl Harmed {
     /// # Errors
     /// Why it has not, in words.
     async fn begun(&self, member: &str) -> Result<(), String> {
-        let name = daemon(member);
-        let what = format!("{name} begin");
-        let begun = wait_until(what, timeouts::EFFECT, async || {
-            if self.report(member).await.is_ok() {
-                return Poll::Ready(());
-            }
-            match self.cluster.seen(&name).await {
-                Ok(seen) if seen.running => Poll::NotYet::<_, String>("no line yet".to_owned()),
-                Ok(_) => Poll::Failed(self.cluster.log(&name, "5").await.trim().to_owned()),
-                Err(error) => Poll::NotYet(error.to_string()),
-            }
-        });
-        begun.await.map_err(|error| error.to_string())
+        self.cluster.begun_beside::<Report>(&daemon(member)).await
     }
 
     /// The last line of a member's.
@@ -324,8 +246,8 @@ impl Harmed {
     /// # Errors
     /// What it says instead.
     async fn report(&self, member: &str) -> Result<Report, String> {
-        let said = self.cluster.log(&daemon(member), "1").await;
-        serde_json::from_str(&said).map_err(|_| format!("{member}: {}", said.trim()))
+        let said = self.cluster.said_beside(&daemon(member)).await;
+        said.map_err(|said| format!("{member}: {said}"))
     }
 
     async fn shown(&self) -> Result<Evidence, String> {
@@ -344,13 +266,8 @@ impl Harmed {
     /// The step that failed.
     async fn end(&self, member: &str, healing: &mut Healing) -> Result<(), BareError> {
         let name = daemon(member);
-        let options = StopContainerOptionsBuilder::default().t(END_S).build();
-        let docker = self.cluster.docker();
-        let stopped = docker.stop_container(&name, Some(options)).await;
-        let last = self.report(member).await;
-        // In any case: its rule goes with it.
-        self.cluster.remove_beside(&name).await?;
-        stopped.map_err(|error| BareError::docker(format!("stop container {name}"), error))?;
+        // Its rule goes with it.
+        let last = self.cluster.end_beside::<Report>(&name).await?;
         match last {
             Ok(last) => {
                 match last.ended.as_deref() {

@@ -79,6 +79,7 @@ pub fn need(fault: &Fault) -> Need {
         | Fault::LosePower { .. }
         | Fault::FailDisk { .. }
         | Fault::Failpoint { .. }
+        | Fault::ShiftClock { .. }
         | Fault::DamageLog { .. } => Need::BareContainers,
     }
 }
@@ -193,7 +194,13 @@ mod tests {
             how: crate::faults::PacketHarm::Reorder,
             percent: 5,
         };
-        for fault in [late, turns, torn, slow, power, failing, failpoint, packets] {
+        let clock = Fault::ShiftClock {
+            of: Selector::Leader,
+            seconds: 1,
+        };
+        for fault in [
+            late, turns, torn, slow, power, failing, failpoint, packets, clock,
+        ] {
             let reason = impossible(&[fault], &strong).expect("a reason").reason;
             assert!(reason.contains("harness bare"), "{reason}");
         }

@@ -70,13 +70,14 @@ impl fmt::Display for Fault {
             | Fault::LosePower { .. }
             | Fault::FailDisk { .. }
             | Fault::DamageLog { .. }
-            | Fault::Failpoint { .. } => self.fmt_disk(f),
+            | Fault::Failpoint { .. }
+            | Fault::ShiftClock { .. } => self.fmt_disk(f),
         }
     }
 }
 
 impl Fault {
-    /// The faults of what is stored, and of the steps that store it.
+    /// The faults of what is stored, of the steps that store it, and of the time that etcd has.
     fn fmt_disk(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Fault::FillDisk { of } => write!(f, "fill the disk of {of}"),
@@ -95,6 +96,14 @@ impl Fault {
             Fault::DamageLog { of, how } => write!(f, "kill {of} and {} its log", how.words()),
             Fault::Failpoint { of, at, action } => {
                 write!(f, "let etcd of {of} {action} at {}", at.join(" or "))
+            }
+            Fault::ShiftClock { of, seconds } => {
+                let way = if *seconds < 0 { "back" } else { "ahead" };
+                write!(
+                    f,
+                    "set the clock of etcd of {of} {} s {way}",
+                    seconds.unsigned_abs()
+                )
             }
             other => write!(f, "{}", other.name()),
         }
@@ -288,6 +297,19 @@ impl fmt::Display for Replicas {
 mod tests {
     use super::*;
     use crate::faults::{Container, Selector};
+
+    #[test]
+    fn a_clock_is_set_ahead_or_back() {
+        let set = |of, seconds| Fault::ShiftClock { of, seconds }.to_string();
+        assert_eq!(
+            set(Selector::Leader, 3600),
+            "set the clock of etcd of the leader 3600 s ahead"
+        );
+        assert_eq!(
+            set(Selector::AnyFollower, -60),
+            "set the clock of etcd of a follower 60 s back"
+        );
+    }
 
     #[test]
     fn a_fault_reads_as_a_sentence() {

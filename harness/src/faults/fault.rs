@@ -211,6 +211,14 @@ pub enum Fault {
         /// What it does there.
         action: FailAction,
     },
+    /// The time of day that etcd of members has is another than that of their machine, which its leases and elections
+    /// do not use. Of bare members only.
+    ShiftClock {
+        /// Whose.
+        of: Selector,
+        /// Ahead by so many seconds, or behind where it is less than none.
+        seconds: i32,
+    },
     /// A member is killed, and starts again with a write-ahead log that its disk has damaged. Of bare members only.
     DamageLog {
         /// Whose: one member.
@@ -498,6 +506,7 @@ impl Fault {
             Fault::FailDisk { .. } => "fail_disk",
             Fault::DamageLog { .. } => "damage_log",
             Fault::Failpoint { .. } => "failpoint",
+            Fault::ShiftClock { .. } => "shift_clock",
         }
     }
 }

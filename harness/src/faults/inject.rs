@@ -87,6 +87,7 @@ pub async fn inject(context: &FaultContext, fault: &Fault) -> Result<Active, Fau
         | Fault::LosePower { .. }
         | Fault::FailDisk { .. }
         | Fault::Failpoint { .. }
+        | Fault::ShiftClock { .. }
         | Fault::DamageLog { .. } => Err(FaultError::find("bare members", fault)),
     }?;
     Ok(Active::of(fault, begun, injected))

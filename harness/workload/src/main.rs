@@ -39,6 +39,8 @@ mod successor;
 mod test_support;
 mod throughput;
 mod tls;
+#[cfg(target_os = "linux")]
+mod vdso;
 mod watchers;
 mod writers;
 
@@ -183,6 +185,10 @@ enum Command {
     #[cfg(target_os = "linux")]
     #[command(subcommand)]
     Packets(packets::Command),
+    /// Lets a process see another time than the machine.
+    #[cfg(target_os = "linux")]
+    #[command(subcommand)]
+    Clock(vdso::Command),
     /// Prints the history.
     Dump {
         #[command(flatten)]
@@ -270,6 +276,8 @@ fn start(command: Command) -> anyhow::Result<()> {
         Command::Failpoint(command) => told(command.run()?),
         #[cfg(target_os = "linux")]
         Command::Packets(command) => command.run(&runtime, terminated()),
+        #[cfg(target_os = "linux")]
+        Command::Clock(command) => command.run(&runtime, terminated()),
         Command::Dump { place } => dump(&place),
     }
 }

@@ -1,0 +1,163 @@
+//! `workload clock` against a process that says its time as etcd does: this program once more.
+#![cfg(target_os = "linux")]
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpListener};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::SystemTime;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+/// Holds the name of the process that says its time.
+const NAME: &str = "WORKLOAD_CLOCK_TEST";
+
+/// Not a test: what the others start. It answers with its time until its input ends.
+#[test]
+#[ignore = "is started by the tests of this file"]
+fn says_its_time() {
+    let Ok(name) = std::env::var(NAME) else {
+        return;
+    };
+    std::fs::write("/proc/self/comm", name).expect("it has a name");
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("it listens");
+    let port = listener.local_addr().expect("an address").port();
+    println!("\nport {port}");
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.expect("a connection");
+            let _ = stream.read(&mut [0; 512]).expect("a question");
+            let date = httpdate::fmt_http_date(SystemTime::now());
+            write!(stream, "HTTP/1.1 200 OK\r\nDate: {date}\r\n\r\n").expect("it answers");
+        }
+    });
+    let mut input = Vec::new();
+    std::io::stdin().read_to_end(&mut input).expect("an input");
+}
+
+/// The process that says its time; it ends with this.
+struct Shown {
+    child: Child,
+    input: Option<ChildStdin>,
+    /// Kept, since it prints a last line.
+    _output: BufReader<ChildStdout>,
+    place: [String; 4],
+}
+
+impl Shown {
+    fn start(name: &str) -> Self {
+        // The name of a process has 15 bytes at most.
+        let name = format!("{name}-{}", std::process::id());
+        let own = std::env::current_exe().expect("this program");
+        let child = Command::new(own)
+            .args(["says_its_time", "--exact", "--ignored", "--nocapture"])
+            .env(NAME, &name)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn();
+        let mut child = child.expect("it starts");
+        let mut output = BufReader::new(child.stdout.take().expect("an output"));
+        let mut lines = output.by_ref().lines().map_while(Result::ok);
+        let port = lines.find_map(|line| Some(line.strip_prefix("port ")?.to_owned()));
+        let port = port.expect("it says its port");
+        let place = ["--program".to_owned(), name, "--port".to_owned(), port];
+        let input = child.stdin.take();
+        Self {
+            child,
+            input,
+            _output: output,
+            place,
+        }
+    }
+
+    fn command(&self, order: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_workload"));
+        command.arg("clock").args(order).args(&self.place);
+        command
+    }
+
+    /// Runs a command; the one line that it prints.
+    fn says(&self, order: &str) -> Value {
+        let output = self.command(&[order]).output().expect("it runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{order}: {said}");
+        serde_json::from_slice(&output.stdout).expect("a line of JSON")
+    }
+
+    fn shift(&self, ms: &str) -> (Child, Lines) {
+        let shift = self.command(&["shift", "--ms", ms]);
+        let mut shift = { shift }.stdout(Stdio::piped()).spawn().expect("it starts");
+        let output = shift.stdout.take().expect("an output");
+        (shift, Lines(BufReader::new(output)))
+    }
+}
+
+impl Drop for Shown {
+    fn drop(&mut self) {
+        drop(self.input.take());
+        let ended = self.child.wait().expect("it ends");
+        assert!(std::thread::panicking() || ended.success(), "{ended}");
+    }
+}
+
+/// What a command prints, line by line.
+struct Lines(BufReader<ChildStdout>);
+
+impl Lines {
+    fn next(&mut self) -> Value {
+        let mut line = String::new();
+        self.0.read_line(&mut line).expect("it is read");
+        serde_json::from_str(&line).expect("a line of JSON")
+    }
+}
+
+/// Ahead by so many seconds, as far as a machine that is busy shows it.
+fn is_ahead(seen: &Value, seconds: i64) -> bool {
+    let ahead = seen["ahead_s"].as_i64();
+    ahead.is_some_and(|ahead| (ahead - seconds).abs() <= 20)
+}
+
+#[test]
+fn a_process_has_another_time_until_its_end_is_asked_for() {
+    let shown = Shown::start("clock-a");
+    for (ms, seconds) in [("3600000", 3_600), ("-3600000", -3_600)] {
+        let before = shown.says("look");
+        assert!(
+            before["shifted"] == false && is_ahead(&before, 0),
+            "{before}"
+        );
+        let (mut shift, mut lines) = shown.shift(ms);
+        let first = lines.next();
+        assert!(
+            first["in_place"] == true && is_ahead(&first, seconds),
+            "{first}"
+        );
+        assert_eq!(shown.says("look")["shifted"], true);
+        let process = i32::try_from(shift.id()).ok().and_then(Pid::from_raw);
+        kill_process(process.expect("a process"), Signal::TERM).expect("it is asked to end");
+        let last = std::iter::from_fn(|| Some(lines.next())).find(|line| !line["ended"].is_null());
+        assert_eq!(last.expect("a last line")["ended"], "asked");
+        assert!(shift.wait().expect("it ends").success());
+        let after = shown.says("look");
+        assert!(after["shifted"] == false && is_ahead(&after, 0), "{after}");
+    }
+}
+
+#[test]
+fn what_one_that_was_killed_has_left_is_found_and_restored() {
+    let shown = Shown::start("clock-k");
+    let (mut shift, mut lines) = shown.shift("3600000");
+    assert_eq!(lines.next()["ended"], Value::Null);
+    shift.kill().expect("it is killed");
+    shift.wait().expect("it ends");
+    let again = shown.command(&["shift", "--ms", "1000"]).output();
+    let again = again.expect("it runs");
+    let said = String::from_utf8_lossy(&again.stderr).into_owned();
+    assert!(
+        !again.status.success() && said.contains("shifted already"),
+        "{said}"
+    );
+    let left = shown.says("restore");
+    assert!(left["shifted"] == true && is_ahead(&left, 0), "{left}");
+    assert_eq!(shown.says("restore")["shifted"], false);
+}
