@@ -12,8 +12,9 @@ use crate::bare::cluster::BareCluster;
 const BLOCK: usize = 512;
 /// Largest file that is read: a segment of etcd's write-ahead log has 64 MB, and may end behind that.
 const LARGEST: usize = 96 << 20;
-/// Who may do what with a file: root alone reads and writes data, and all run a program.
+/// Who may do what with a file: root alone reads and writes data, all read a text, and all run a program.
 const DATA: &str = "0000600";
+const TEXT: &str = "0000644";
 const PROGRAM: &str = "0000755";
 
 impl BareCluster {
@@ -52,6 +53,16 @@ impl BareCluster {
         bytes: &[u8],
     ) -> Result<(), BareError> {
         self.put(container, place, (DATA, bytes)).await
+    }
+
+    /// Puts a text into a container, and the folders that lead there.
+    pub(crate) async fn write_text(
+        &self,
+        container: &str,
+        place: (&str, &str),
+        bytes: &[u8],
+    ) -> Result<(), BareError> {
+        self.put(container, place, (TEXT, bytes)).await
     }
 
     /// Puts a program into a container.

@@ -43,6 +43,7 @@ pub fn all() -> Vec<Bug> {
         skipped_entry(),
         stale_read(),
         read_without_client(),
+        forgotten_user(),
         no_fsync(),
     ]
 }
@@ -346,6 +347,37 @@ fn read_without_client() -> Bug {
     }
 }
 
+fn forgotten_user() -> Bug {
+    Bug {
+        name: "14571",
+        how: "2000 operations a second of clients that log in, each at one member; a follower loses the other members, not \
+              its clients, until it is 5200 entries behind and needs a snapshot, and meanwhile the clients' user is \
+              replaced by another one",
+        affected: "v3.5.5",
+        // Versions between have 15271, which such a snapshot shows too.
+        fixed: "v3.5.9",
+        budget: Duration::from_secs(60),
+        checks: &["linearizable", "agreement"],
+        panic: None,
+        scenario: Scenario::faults(
+            "bug::14571",
+            "A member that learns of a user by a snapshot refuses that user's writes, which the other members apply.",
+            [Fault::Split {
+                side: Selector::AnyFollower,
+                direction: Direction::Both,
+            }],
+        )
+        .once()
+        .lasts(45)
+        .until(Event::Behind(5_200))
+        .replaces_user()
+        .operations_s(2000)
+        .pinned()
+        .setting("snapshot-count", "100")
+        .promise(Promise::default()),
+    }
+}
+
 /// No bug, but what etcd would be without its syncs: the power loss that finds nothing in etcd finds this.
 fn no_fsync() -> Bug {
     Bug {
@@ -445,6 +477,16 @@ mod tests {
             let flags = plan.layout("7").flags("bare-7-0");
             assert!(flags.contains(&format!("--max-txn-ops={times}")));
         }
+    }
+
+    #[test]
+    fn clients_log_in_where_their_user_is_replaced_and_nowhere_else() {
+        let with: Vec<&str> = all()
+            .iter()
+            .filter(|bug| bug.plan(bug.affected, 4).has_users())
+            .map(|bug| bug.name)
+            .collect();
+        assert_eq!(with, ["14571"]);
     }
 
     #[test]

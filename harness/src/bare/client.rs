@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::bare::BareError;
 use crate::bare::cluster::{BareCluster, Recipe};
 use crate::bare::member::{Layout, address};
+use crate::bare::users::{self, Users};
 use crate::observe::{self, Reading};
 use crate::scenario::Load;
 use crate::scenario::client::rates;
@@ -23,18 +24,22 @@ pub(crate) struct BareClient<'a> {
 }
 
 impl<'a> BareClient<'a> {
-    /// Makes and starts it; it sends nothing before [`Self::start`].
+    /// Makes and starts it; it sends nothing before [`Self::start`]. It logs in where members have users.
     pub(crate) async fn create(
         cluster: &'a BareCluster,
         image: &str,
         (seed, load, judged): (u64, Load, bool),
+        users: Option<&Users>,
     ) -> Result<Self, BareError> {
         let name = cluster.layout().client();
         let mut config = config(cluster.layout(), seed, load);
         config["judged"] = judged.into();
+        if users.is_some() {
+            config["access"] = users::access();
+        }
         let memory = (DIR.to_owned(), "size=512m,mode=1777".to_owned());
         cluster
-            .make(Recipe {
+            .create(Recipe {
                 name: &name,
                 image,
                 command: vec!["/workload".to_owned(), "run".to_owned()],
@@ -46,6 +51,10 @@ impl<'a> BareClient<'a> {
                 binds: cluster.layout().client_binds(),
             })
             .await?;
+        if let Some(users) = users {
+            users.give(cluster, 0).await?;
+        }
+        cluster.start(&name).await?;
         Ok(Self { cluster, name })
     }
 

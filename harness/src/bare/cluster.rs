@@ -157,7 +157,8 @@ impl BareCluster {
         self.start(name).await
     }
 
-    async fn create(&self, recipe: Recipe<'_>) -> Result<(), BareError> {
+    /// Makes a container on the network.
+    pub(crate) async fn create(&self, recipe: Recipe<'_>) -> Result<(), BareError> {
         let name = recipe.name;
         let body = ContainerCreateBody {
             image: Some(recipe.image.to_owned()),

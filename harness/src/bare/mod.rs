@@ -42,6 +42,7 @@ mod since_start;
 mod status;
 mod supervisor;
 mod turns;
+mod users;
 mod wal;
 
 pub use error::BareError;

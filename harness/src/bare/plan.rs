@@ -147,6 +147,11 @@ impl BarePlan {
         }
     }
 
+    /// True when clients log in.
+    pub(crate) fn has_users(&self) -> bool {
+        self.trial().is_some_and(|trial| trial.replaces_user)
+    }
+
     /// What the checks expect. There is no Kubernetes, no leader service and no agent: gaps, and how soon a leader is
     /// elected, are only reported.
     pub(crate) fn expectations(&self) -> Expectations {

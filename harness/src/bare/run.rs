@@ -14,6 +14,7 @@ use crate::bare::faults::inject;
 use crate::bare::leftovers;
 use crate::bare::plan::Hunt;
 use crate::bare::remover;
+use crate::bare::users::Users;
 use crate::bare::{BareError, BareLab, BarePlan};
 use crate::faults::Active;
 use crate::observe::MachineLog;
@@ -175,6 +176,8 @@ struct BareRun<'a> {
     machine: Option<MachineLog>,
     /// True once a member has ended by the panic that is looked for.
     crashed: bool,
+    /// Who logs in, where members have users.
+    users: Option<Users>,
 }
 
 impl<'a> BareRun<'a> {
@@ -191,6 +194,7 @@ impl<'a> BareRun<'a> {
             expectations: plan.expectations(),
             machine: machine.ok(),
             crashed: false,
+            users: plan.has_users().then(Users::new),
         }
     }
 
@@ -309,9 +313,13 @@ impl<'a> BareRun<'a> {
                 .wait_whole(timeouts::patient(timeouts::BARE_WHOLE))
                 .await
         };
-        let client = BareClient::create(cluster, &lab.client_image, load);
+        let users = self.users.as_ref();
+        let client = BareClient::create(cluster, &lab.client_image, load, users);
         let (members, client) = tokio::join!(members, client);
         let (leader, version) = members?;
+        if let Some(users) = &self.users {
+            users.enable(cluster).await?;
+        }
         let took = lab.live.seconds() - begin;
         self.log.phase("ready");
         let count = self.plan.plan.members;
@@ -339,6 +347,7 @@ impl<'a> BareRun<'a> {
         };
         self.log.phase("fault");
         let (on, came) = self.inject_all(trial, round, &before).await;
+        let came = came && self.replace_user(round).await;
         match trial.until {
             // Without the faults there is nothing to wait for.
             Some(event) if came => {
@@ -394,6 +403,16 @@ impl<'a> BareRun<'a> {
         }
         let came = on.len() == trial.faults.len();
         (on, came)
+    }
+
+    /// Replaces the clients' user, where they have one; without that the run proves nothing.
+    async fn replace_user(&mut self, round: u32) -> bool {
+        let Some(users) = &self.users else {
+            return true;
+        };
+        let replaced = users.replace(self.cluster, round + 1).await;
+        self.log.need("users", replaced.as_ref());
+        replaced.is_ok()
     }
 
     /// Waits until this has happened since that moment; without it the run proves nothing.

@@ -28,6 +28,7 @@ impl Scenario {
             when: Vec::new(),
             until: None,
             sends_snapshot: false,
+            replaces_user: false,
             recovers_under_fault: false,
             replaced_after: None,
             settle: Duration::from_secs(1),
@@ -134,6 +135,12 @@ impl Scenario {
     #[must_use]
     pub fn sends_snapshot(self) -> Self {
         self.with(|trial| trial.sends_snapshot = true)
+    }
+
+    /// Clients log in, and their user is replaced by another one while the faults are on.
+    #[must_use]
+    pub fn replaces_user(self) -> Self {
+        self.with(|trial| trial.replaces_user = true)
     }
 
     /// The cluster must recover while the faults are on.

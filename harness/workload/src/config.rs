@@ -296,6 +296,16 @@ mod tests {
     }
 
     #[test]
+    fn passwords_travel_in_clear_where_that_is_asked_for() {
+        let access = r#""access":{"user":"/access/user","admin":"/access/admin","clear":true}"#;
+        let text = SMALLEST.replace("\"seed\":7", &format!("\"seed\":7,{access}"));
+        let config = Config::parse(&text).unwrap();
+        assert!(config.access.clear && config.access.tls.is_none());
+        let kept = serde_json::to_string(&config).unwrap();
+        assert_eq!(Config::parse(&kept).unwrap(), config);
+    }
+
+    #[test]
     fn rates_are_overridden_one_by_one() {
         let text = SMALLEST.replace("\"seed\":7", r#""seed":7,"rates":{"fresh":50}"#);
         let config = Config::parse(&text).unwrap();

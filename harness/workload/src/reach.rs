@@ -27,14 +27,17 @@ pub(crate) struct Access {
     /// The same of who asks members for their status and hashes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) admin: Option<PathBuf>,
+    /// True where passwords may travel in clear: members and client are on a network that no other process is on.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) clear: bool,
 }
 
 impl Access {
     /// What is wrong with it.
     pub(crate) fn fault(&self) -> Option<&'static str> {
         let users = self.user.is_some() || self.admin.is_some();
-        (users && self.tls.is_none()).then_some(
-            "access.user and access.admin need access.tls: passwords would travel in clear",
+        (users && self.tls.is_none() && !self.clear).then_some(
+            "access.user and access.admin need access.tls, or access.clear: passwords would travel in clear",
         )
     }
 }
