@@ -44,6 +44,7 @@ pub fn all() -> Vec<Bug> {
         stale_read(),
         read_without_client(),
         forgotten_user(),
+        early_answer(),
         no_fsync(),
     ]
 }
@@ -378,6 +379,31 @@ fn forgotten_user() -> Bug {
     }
 }
 
+fn early_answer() -> Bug {
+    Bug {
+        name: "14370",
+        how: "300 operations a second to a single member, which loses its power, and all that it has not synced",
+        affected: "v3.5.2",
+        fixed: "v3.5.9",
+        budget: Duration::from_secs(60),
+        checks: &["linearizable", "watch", "durability", "agreement", "raft"],
+        panic: None,
+        scenario: Scenario::faults(
+            "bug::14370",
+            "A single member acknowledges a write before it has synced it, and loses it with its power.",
+            [Fault::LosePower {
+                of: Selector::All,
+                lost: Unsynced::All,
+            }],
+        )
+        .members([1])
+        .once()
+        .lasts(1)
+        .operations_s(300)
+        .promise(Promise::default().loses_quorum()),
+    }
+}
+
 /// No bug, but what etcd would be without its syncs: the power loss that finds nothing in etcd finds this.
 fn no_fsync() -> Bug {
     Bug {
@@ -487,6 +513,15 @@ mod tests {
             .map(|bug| bug.name)
             .collect();
         assert_eq!(with, ["14571"]);
+    }
+
+    #[test]
+    fn a_single_member_loses_its_power_with_a_supervisor_before_it() {
+        let plan = find("14370").expect("a bug").plan("v3.5.2", 4);
+        assert_eq!(plan.expectations().members, 1);
+        let layout = plan.layout("7");
+        assert_eq!(layout.names(), ["bare-7-0"]);
+        assert!(layout.is_supervised());
     }
 
     #[test]
