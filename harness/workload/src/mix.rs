@@ -236,7 +236,8 @@ impl Mix {
         })
     }
 
-    /// Now and then a compare-and-swap that succeeds, as no other client writes its key; or a read behind such a compare.
+    /// Now and then a compare-and-swap that succeeds, as no other client writes its key; or a read behind such a
+    /// compare.
     fn of_its_own(&mut self, op: OpId) -> Option<Request> {
         let Habits {
             own_key,
