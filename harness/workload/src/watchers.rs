@@ -3,7 +3,7 @@
 //! What they see is the log against which everything else is judged, so they continue after the traffic has stopped. A
 //! stream that ends, or says nothing although it was asked for its progress, is followed by a new one from the
 //! revision after the last event. Watches of the future begin at a revision that is not there yet; what they are told
-//! before it is wrong. Others begin in the past, at the compacted revision, or at one that no etcd has, again and again.
+//! before it is wrong. Others begin again and again in the past, at the compacted revision, or at one that no etcd has.
 
 use std::{sync::Arc, time::Duration};
 
