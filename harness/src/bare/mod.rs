@@ -16,6 +16,7 @@ mod clock;
 mod cluster;
 mod crash;
 mod damage;
+mod defrag;
 mod disk;
 mod disturbed;
 mod effect;

@@ -64,7 +64,8 @@ impl Users {
             return Ok(());
         };
         for command in self.first() {
-            self.ask(cluster, (member, false), &command).await?;
+            self.ask(cluster, (member.as_str(), false), &command)
+                .await?;
         }
         Ok(())
     }

@@ -28,6 +28,7 @@ impl Scenario {
             when: Vec::new(),
             until: None,
             sends_snapshot: false,
+            defragments: false,
             replaces_user: false,
             recovers_under_fault: false,
             replaced_after: None,
@@ -137,6 +138,12 @@ impl Scenario {
         self.with(|trial| trial.sends_snapshot = true)
     }
 
+    /// Members are defragmented again and again until the faults have come.
+    #[must_use]
+    pub fn defragments(self) -> Self {
+        self.with(|trial| trial.defragments = true)
+    }
+
     /// Clients log in, and their user is replaced by another one while the faults are on.
     #[must_use]
     pub fn replaces_user(self) -> Self {
@@ -185,6 +192,12 @@ impl Scenario {
     #[must_use]
     pub fn compacted_txns(self) -> Self {
         self.with(|trial| trial.load.compacted_txns = true)
+    }
+
+    /// Clients compact to the revisions of deletes, and a further watch on each member begins there.
+    #[must_use]
+    pub fn compacts_deletes(self) -> Self {
+        self.with(|trial| trial.load.compacts_deletes = true)
     }
 
     /// Each compare of a transaction is sent so many times.

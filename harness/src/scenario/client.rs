@@ -30,6 +30,8 @@ pub(super) const AUDITOR: &str = "auditor";
 const GROUP: u32 = 65532;
 /// Operations a second of one of many mixed clients: each waits for an answer before it asks again.
 const EACH: u32 = 50;
+/// Keys of each kind, where there are to be more than the recording client has by default.
+const MANY_KEYS: u32 = 30;
 /// Most mixed clients.
 const MOST_CLIENTS: u32 = 100;
 /// Seconds of a lease that is to end within a run; etcd makes what is shorter than 2 s longer.
@@ -310,6 +312,23 @@ pub(crate) fn rates(load: Load) -> Value {
         let clients = (load.operations_s / EACH).clamp(1, MOST_CLIENTS);
         rates["clients"] = json!(clients);
         rates["client_rate"] = json!(f64::from(load.operations_s) / f64::from(clients));
+    }
+    if load.compacts_deletes {
+        rates["compacts_deletes"] = json!(true);
+        // More of them, so that a key is deleted long after it was written last.
+        rates["keys"] = json!(MANY_KEYS);
+    }
+    if load.guarded_reads {
+        rates["guarded_reads"] = json!(true);
+    }
+    if load.negative {
+        rates["negative"] = json!(true);
+    }
+    if load.keepers > 0 {
+        rates["keepers"] = json!(load.keepers);
+    }
+    if load.compares > 1 {
+        rates["compares"] = json!(load.compares);
     }
     if load.leases_expire {
         rates["lease_s"] = json!(SHORT_LEASE_S);
