@@ -314,21 +314,8 @@ pub(crate) fn rates(load: Load) -> Value {
         rates["client_rate"] = json!(f64::from(load.operations_s) / f64::from(clients));
     }
     if load.compacts_deletes {
-        rates["compacts_deletes"] = json!(true);
         // More of them, so that a key is deleted long after it was written last.
         rates["keys"] = json!(MANY_KEYS);
-    }
-    if load.guarded_reads {
-        rates["guarded_reads"] = json!(true);
-    }
-    if load.negative {
-        rates["negative"] = json!(true);
-    }
-    if load.keepers > 0 {
-        rates["keepers"] = json!(load.keepers);
-    }
-    if load.compares > 1 {
-        rates["compares"] = json!(load.compares);
     }
     if load.leases_expire {
         rates["lease_s"] = json!(SHORT_LEASE_S);

@@ -108,6 +108,22 @@ fn a_single_member_loses_its_power_with_a_supervisor_before_it() {
 }
 
 #[test]
+fn the_versions_of_a_bug_can_run_its_plan_and_another_that_cannot_is_refused() {
+    for bug in all() {
+        for version in [bug.affected, bug.fixed] {
+            let can = bug.plan(version, 4).can_run();
+            assert!(can.is_ok(), "{}: {can:?}", bug.name);
+        }
+    }
+    let can = |name, version| find(name).expect("a bug").plan(version, 4).can_run();
+    assert!(can("15220", "v3.4.18").is_ok() && can("15271", "v3.4.18").is_ok());
+    let why = can("20221", "v3.4.18")
+        .expect_err("no such flag")
+        .to_string();
+    assert!(why.contains("--snapshot-catchup-entries"), "{why}");
+}
+
+#[test]
 fn one_command_makes_the_images_of_a_bug() {
     let command = |name: &str| find(name).expect("a bug").images_by();
     assert_eq!(command("15220"), "images/etcd.sh v3.5.7 v3.5.9");
