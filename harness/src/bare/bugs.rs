@@ -40,6 +40,7 @@ pub fn all() -> Vec<Bug> {
         watch_after_snapshot(),
         future_watch(),
         negative_watch(),
+        lost_delete(),
         skipped_entry(),
         stale_read(),
         read_without_client(),
@@ -248,6 +249,30 @@ fn negative_watch() -> Bug {
     }
 }
 
+fn lost_delete() -> Bug {
+    Bug {
+        name: "18089",
+        how: "50 operations a second, each compaction to the revision of a delete, and on each member a watch that begins \
+              there; no fault",
+        affected: "v3.5.9",
+        fixed: "v3.6.16",
+        budget: Duration::from_secs(60),
+        checks: &["watch"],
+        panic: None,
+        scenario: Scenario::faults(
+            "bug::18089",
+            "A watch that begins at the compacted revision is not told the delete of that revision.",
+            [],
+        )
+        .once()
+        .warm_up_ms(0)
+        .lasts(5)
+        // One client: a watch begins at a compaction before the next one.
+        .operations_s(50)
+        .compacts_deletes(),
+    }
+}
+
 fn skipped_entry() -> Bug {
     Bug {
         name: "13766",
@@ -430,132 +455,4 @@ fn no_fsync() -> Bug {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_bug_has_a_plan_that_can_find_it() {
-        for bug in all() {
-            assert_ne!(bug.affected, bug.fixed);
-            assert!(!bug.checks.is_empty() || bug.panic.is_some());
-            let plan = bug.plan(bug.affected, 4);
-            let trial = plan.trial().expect("a load");
-            let round = trial.lasts + trial.warm_up;
-            assert!(round <= bug.budget, "{} has one round at least", bug.name);
-            let again = format!(
-                "harness bug {} --version {} --seed 4",
-                bug.name, bug.affected
-            );
-            assert_eq!(plan.replay(), again);
-            assert!(find(bug.name).is_some_and(|found| found.name == bug.name));
-        }
-        assert!(find("7").is_none());
-    }
-
-    #[test]
-    fn a_machine_that_stalls_for_seconds_does_not_end_the_search_where_the_bug_is() {
-        for bug in all() {
-            let limit = |version| bug.plan(version, 4).hunt.expect("a hunt").limit;
-            let (has, has_not) = (limit(bug.affected), limit(bug.fixed));
-            assert!(has >= 4 * bug.budget, "{}: {has:?}", bug.name);
-            assert!(has >= Duration::from_secs(60), "{}: {has:?}", bug.name);
-            assert_eq!(has_not, bug.budget, "{}", bug.name);
-        }
-    }
-
-    #[test]
-    fn the_leader_stays_until_it_transfers_leadership_over_late_links() {
-        let late = find("20418").expect("a bug").plan("v3.6.1", 4);
-        let trial = late.trial().expect("a load");
-        let [Fault::DisturbPeers { how, .. }, Fault::Elect { .. }] = trial.faults.as_slice() else {
-            panic!("the links are late before the transfer: {:?}", trial.faults);
-        };
-        let Disturbance::Delay { ms, .. } = how else {
-            panic!("{how:?}");
-        };
-        let setting = |name| trial.settings.iter().find(|(known, _)| *known == name);
-        let (_, timeout) = setting("election-timeout").expect("a setting");
-        let timeout: u32 = timeout.parse().expect("milliseconds");
-        assert!(
-            2 * ms < timeout,
-            "etcd takes a transfer back after {timeout} ms"
-        );
-        assert!(*ms > 1_500, "members ask again every 500 ms");
-    }
-
-    #[test]
-    fn a_watch_of_revision_minus_one_meets_a_store_that_was_never_compacted() {
-        let plan = find("20711").expect("a bug").plan("v3.6.1", 4);
-        let load = plan.trial().expect("a load").load;
-        assert!(load.negative && !load.compacts && !load.compacted_txns);
-        assert_eq!(plan.expectations().auto_compaction, None);
-        let rates = crate::scenario::client::rates(load);
-        assert_eq!(rates["negative"], serde_json::json!(true));
-    }
-
-    #[test]
-    fn etcd_takes_as_many_compares_as_are_sent() {
-        for (name, version) in [("13766", "v3.5.2"), ("14891", "v3.5.6")] {
-            let plan = find(name).expect("a bug").plan(version, 4);
-            let trial = plan.trial().expect("a load");
-            let times = trial.load.compares.to_string();
-            assert!(trial.settings.contains(&("max-txn-ops", times.as_str())));
-            let flags = plan.layout("7").flags("bare-7-0");
-            assert!(flags.contains(&format!("--max-txn-ops={times}")));
-        }
-    }
-
-    #[test]
-    fn clients_log_in_where_their_user_is_replaced_and_nowhere_else() {
-        let with: Vec<&str> = all()
-            .iter()
-            .filter(|bug| bug.plan(bug.affected, 4).has_users())
-            .map(|bug| bug.name)
-            .collect();
-        assert_eq!(with, ["14571"]);
-    }
-
-    #[test]
-    fn a_single_member_loses_its_power_with_a_supervisor_before_it() {
-        let plan = find("14370").expect("a bug").plan("v3.5.2", 4);
-        assert_eq!(plan.expectations().members, 1);
-        let layout = plan.layout("7");
-        assert_eq!(layout.names(), ["bare-7-0"]);
-        assert!(layout.is_supervised());
-    }
-
-    #[test]
-    fn one_command_makes_the_images_of_a_bug() {
-        let command = |name: &str| find(name).expect("a bug").images_by();
-        assert_eq!(command("15220"), "images/etcd.sh v3.5.7 v3.5.9");
-        assert_eq!(command("unsafe-no-fsync"), "images/etcd.sh v3.6.16");
-        let one = find("15220").expect("a bug").images(false);
-        assert_eq!(one, ["etcd-harness/etcd:v3.5.7"]);
-    }
-
-    #[test]
-    fn make_bugs_has_every_bug_and_its_versions() {
-        let makefile = include_str!("../../../Makefile");
-        let words = |name: &str| -> Vec<&str> {
-            let mut lines = makefile.lines();
-            let line = lines.find_map(|line| line.strip_prefix(name));
-            line.expect(name).split_whitespace().collect()
-        };
-        let (mut listed, versions) = (words("BUGS := "), words("BUGS_IN := "));
-        let mut names: Vec<&str> = all().iter().map(|bug| bug.name).collect();
-        listed.sort_unstable();
-        names.sort_unstable();
-        assert_eq!(listed, names);
-        for image in all().iter().flat_map(|bug| bug.images(true)) {
-            let version = image.rsplit(':').next().unwrap_or_default();
-            assert!(versions.contains(&version), "{image}: {versions:?}");
-        }
-    }
-
-    #[test]
-    fn an_issue_is_written_with_its_number_and_all_else_by_its_name() {
-        assert_eq!(title("18667"), "#18667");
-        assert_eq!(title("unsafe-no-fsync"), "unsafe-no-fsync");
-        assert!(link("18667").ends_with("/issues/18667"));
-    }
-}
+mod tests;

@@ -187,6 +187,12 @@ impl Scenario {
         self.with(|trial| trial.load.compacted_txns = true)
     }
 
+    /// Clients compact to the revisions of deletes, and a further watch on each member begins there.
+    #[must_use]
+    pub fn compacts_deletes(self) -> Self {
+        self.with(|trial| trial.load.compacts_deletes = true)
+    }
+
     /// Each compare of a transaction is sent so many times.
     #[must_use]
     pub fn compares(self, times: u32) -> Self {

@@ -314,6 +314,9 @@ pub(crate) fn rates(load: Load) -> Value {
         rates["clients"] = json!(clients);
         rates["client_rate"] = json!(f64::from(load.operations_s) / f64::from(clients));
     }
+    if load.compacts_deletes {
+        rates["compacts_deletes"] = json!(true);
+    }
     if load.guarded_reads {
         rates["guarded_reads"] = json!(true);
     }

@@ -17,6 +17,8 @@ pub struct Load {
     /// True when clients compact what is a moment old, and send transactions that write beside a read of what is
     /// compacted.
     pub compacted_txns: bool,
+    /// True when each client compacts to the revisions of its deletes, and a further watch on each member begins there.
+    pub compacts_deletes: bool,
     /// How often each compare of a transaction is sent, up to 1000. More than once takes etcd longer to apply, and
     /// clients swap keys of their own then.
     pub compares: u32,
@@ -46,6 +48,7 @@ impl Default for Load {
             leases_expire: false,
             compacts: false,
             compacted_txns: false,
+            compacts_deletes: false,
             compares: 1,
             guarded_reads: false,
             pinned: false,
@@ -63,7 +66,7 @@ impl Load {
     /// What must be seen of it, besides what every load has.
     pub fn kinds(&self) -> Vec<OperationKind> {
         let expire = self.leases_expire.then_some(OperationKind::LeaseEnd);
-        let compacts = self.compacts || self.compacted_txns;
+        let compacts = self.compacts || self.compacted_txns || self.compacts_deletes;
         let compact = compacts.then_some(OperationKind::Compact);
         let guarded = [OperationKind::GuardedWrite, OperationKind::RefusedHolder];
         let locks = guarded.into_iter().filter(|_| self.holders > 0);

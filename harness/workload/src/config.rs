@@ -100,6 +100,9 @@ pub(crate) struct Rates {
     /// True when they compact what is a moment old, and send transactions that write one key and read another at a
     /// revision that is compacted: etcd must refuse them whole.
     pub(crate) compacted_txns: bool,
+    /// True when each of them compacts to the revision of its last delete, and a further watch on each member begins at
+    /// the compacted revision again and again.
+    pub(crate) compacts_deletes: bool,
     /// How often each compare of a transaction is sent. More than once says the same and takes etcd longer; then each
     /// client also has a key of its own, which it compares and swaps again and again.
     pub(crate) compares: u32,
@@ -143,6 +146,7 @@ impl Default for Rates {
             leases_expire: false,
             compacts: false,
             compacted_txns: false,
+            compacts_deletes: false,
             compares: 1,
             guarded_reads: false,
             pinned: false,

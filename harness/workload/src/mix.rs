@@ -42,6 +42,8 @@ pub(crate) struct Mix {
     revision: i64,
     /// Revision that this client compacted to last.
     compacted: i64,
+    /// Revision at which it deleted a key last.
+    deleted: i64,
 }
 
 /// What a run's clients do that others do not.
@@ -51,6 +53,7 @@ struct Habits {
     leases_expire: bool,
     compacts: bool,
     compacted_txns: bool,
+    compacts_deletes: bool,
     /// True when it compares and swaps a key that no other client writes.
     own_key: bool,
     /// True when it mostly reads that key, behind the same compare.
@@ -95,11 +98,13 @@ impl Mix {
                 leases_expire: rates.leases_expire,
                 compacts: rates.compacts,
                 compacted_txns: rates.compacted_txns,
+                compacts_deletes: rates.compacts_deletes,
                 own_key: rates.compares > 1 || rates.guarded_reads,
                 guarded_reads: rates.guarded_reads,
             },
             revision: 0,
             compacted: 0,
+            deleted: 0,
         }
     }
 
@@ -111,6 +116,7 @@ impl Mix {
             _ => None,
         };
         let past = past.or_else(|| self.of_the_compacted(&key, op));
+        let past = past.or_else(|| self.of_the_deleted());
         if let Some(request) = past.or_else(|| self.of_its_own(op)) {
             return Step {
                 request,
@@ -219,7 +225,19 @@ impl Mix {
         }
     }
 
-    /// Now and then a compare-and-swap that succeeds, as no other client writes its key; or a read behind such a compare.
+    /// Now and then a compaction to the revision of a delete.
+    fn of_the_deleted(&mut self) -> Option<Request> {
+        if !self.habits.compacts_deletes || self.deleted <= self.compacted + BETWEEN {
+            return None;
+        }
+        self.compacted = self.deleted;
+        Some(Request::Compact {
+            revision: self.deleted,
+        })
+    }
+
+    /// Now and then a compare-and-swap that succeeds, as no other client writes its key; or a read behind such a
+    /// compare.
     fn of_its_own(&mut self, op: OpId) -> Option<Request> {
         let Habits {
             own_key,
@@ -353,7 +371,12 @@ impl Mix {
             (Request::Put { key, value, .. }, Response::Put {}) => {
                 self.see(key, revision, Some(value.clone()));
             }
-            (Request::Delete { key, .. }, Response::Delete { .. }) => self.see(key, 0, None),
+            (Request::Delete { key, .. }, Response::Delete { deleted }) => {
+                if *deleted > 0 {
+                    self.deleted = self.deleted.max(revision);
+                }
+                self.see(key, 0, None);
+            }
             (
                 Request::Range {
                     key,

@@ -37,6 +37,8 @@ const FUTURE_WATCHERS: u32 = 500;
 const PAST_WATCHERS: u32 = 600;
 /// The same of those that begin before all revisions.
 const NEGATIVE_WATCHERS: u32 = 700;
+/// The same of those that begin at the compacted revision.
+const COMPACTED_WATCHERS: u32 = 800;
 
 /// The file that starts everything where the configuration says so.
 pub(crate) fn start_file(dir: &Path) -> PathBuf {
@@ -188,7 +190,9 @@ fn further_watchers(config: &Config) -> Vec<Watcher> {
         (NEGATIVE_WATCHERS, Begin::Negative),
     ];
     let negative = negative.into_iter().filter(|_| rates.negative);
-    let kinds = future.into_iter().chain(negative);
+    let compacted = rates.compacts_deletes;
+    let compacted = compacted.then_some((COMPACTED_WATCHERS, Begin::Compacted));
+    let kinds = future.into_iter().chain(negative).chain(compacted);
     let each = kinds.flat_map(|(first, begin)| {
         let members = (first..).zip(&config.members);
         members.map(move |(number, member)| Watcher {
@@ -315,6 +319,8 @@ mod tests {
         assert!(of(json!({})).is_empty());
         let future = of(json!({"future": 50}));
         assert_eq!(future[1], (501, "a-1".to_owned(), Begin::Ahead(50)));
+        let compacted = of(json!({"compacts_deletes": true}));
+        assert_eq!(compacted[0], (800, "a-0".to_owned(), Begin::Compacted));
         let negative = of(json!({"negative": true}));
         let begins: Vec<Begin> = negative.iter().map(|(.., begin)| *begin).collect();
         let (past, before) = (Begin::Past, Begin::Negative);

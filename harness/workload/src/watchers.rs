@@ -3,7 +3,7 @@
 //! What they see is the log against which everything else is judged, so they continue after the traffic has stopped. A
 //! stream that ends, or says nothing although it was asked for its progress, is followed by a new one from the
 //! revision after the last event. Watches of the future begin at a revision that is not there yet; what they are told
-//! before it is wrong. Others begin in the past, or at a revision that no etcd has, again and again.
+//! before it is wrong. Others begin again and again in the past, at the compacted revision, or at one that no etcd has.
 
 use std::{sync::Arc, time::Duration};
 
@@ -55,6 +55,8 @@ pub(crate) enum Begin {
     Past,
     /// At revision -1, which no etcd has.
     Negative,
+    /// At revision 1, and at the compacted one where etcd has told it instead.
+    Compacted,
 }
 
 impl Begin {
@@ -62,7 +64,7 @@ impl Begin {
     /// it has ended.
     fn at(self, (stream, next): (u32, i64), revision: i64) -> i64 {
         match self {
-            Self::Continued => next,
+            Self::Continued | Self::Compacted => next,
             Self::Ahead(by) => revision.saturating_add(by),
             Self::Past => {
                 let back = if stream.is_multiple_of(2) { NEAR } else { FAR };
@@ -82,7 +84,7 @@ impl Begin {
         match self {
             Self::Continued => None,
             Self::Ahead(_) => Some(FUTURE_RESPONSES),
-            Self::Past | Self::Negative => Some(PAST_RESPONSES),
+            Self::Past | Self::Negative | Self::Compacted => Some(PAST_RESPONSES),
         }
     }
 }
@@ -105,6 +107,8 @@ struct Streams<'a> {
     watcher: &'a Watcher,
     stream: u32,
     next: i64,
+    /// The compacted revision, where the last stream was cancelled for it.
+    compacted: Option<i64>,
 }
 
 /// When a stream is asked for its progress: after a second of silence, and under load where that is wanted.
@@ -165,6 +169,7 @@ impl Watcher {
             watcher: &self,
             stream: 0,
             next: 1,
+            compacted: None,
         };
         loop {
             let until = Instant::now() + shared.config.deadline();
@@ -184,6 +189,10 @@ impl Streams<'_> {
     /// Chooses where the next stream begins; false when the member does not say which revision it has.
     async fn aim(&mut self, client: &Client) -> bool {
         let begin = self.watcher.begin;
+        let compacted = self.compacted.take();
+        if begin == Begin::Compacted {
+            self.next = compacted.unwrap_or(1);
+        }
         if !begin.asks_first() {
             self.next = begin.at((self.stream, self.next), 0);
             return true;
@@ -269,6 +278,7 @@ impl Streams<'_> {
             let compact_revision = response.compact_revision();
             let reason = response.cancel_reason().to_owned();
             self.next = self.next.max(compact_revision);
+            self.compacted = (compact_revision > 0).then_some(compact_revision);
             self.record(WatchEvent::Cancelled {
                 compact_revision,
                 reason,
@@ -357,8 +367,8 @@ mod tests {
         assert_eq!(past, [990, 500, 990]);
         assert_eq!([0, 1].map(|stream| at(Begin::Past, stream, 1)), [2, 2]);
         assert_eq!(at(Begin::Ahead(50), 1, 1_000), 1_050);
-        let unasked = [Begin::Continued, Begin::Negative];
-        assert_eq!(unasked.map(|begin| at(begin, 1, 0)), [7, -1]);
+        let unasked = [Begin::Continued, Begin::Compacted, Begin::Negative];
+        assert_eq!(unasked.map(|begin| at(begin, 1, 0)), [7, 7, -1]);
         assert!(!unasked.iter().any(|begin| begin.asks_first()));
     }
 

@@ -170,6 +170,42 @@ fn a_client_swaps_a_key_of_its_own_where_compares_are_to_take_long() {
 }
 
 #[test]
+fn a_client_compacts_to_revisions_at_which_it_has_deleted_something() {
+    let compactions = |compacts_deletes, deleted| {
+        let rates = Rates {
+            compacts_deletes,
+            ..Rates::default()
+        };
+        let mut mix = mix(1, &rates);
+        let mut compactions = Vec::new();
+        for op in 1..200_u64 {
+            let revision = 50 * op.cast_signed();
+            let delete = mix.delete("t/k/000".to_owned(), op);
+            let responses = vec![Response::Delete { deleted }, Response::Put {}];
+            let outcome = Outcome::Ok {
+                revision,
+                term: 1,
+                member: "1".into(),
+                response: Response::Txn {
+                    succeeded: true,
+                    responses,
+                },
+            };
+            mix.learn(&delete, &outcome);
+            if let Request::Compact { revision: to } = mix.next(op).request {
+                assert_eq!(to, revision);
+                compactions.push(to);
+            }
+        }
+        compactions
+    };
+    assert!(compactions(false, 1).is_empty());
+    assert!(compactions(true, 0).is_empty(), "nothing was deleted");
+    let told = compactions(true, 1);
+    assert_eq!(told[..3], [150, 300, 450]);
+}
+
+#[test]
 fn a_client_reads_its_own_key_in_transactions_that_write_nothing() {
     let reads = |requests: &[Request]| {
         let mut requests = requests.iter();
