@@ -41,6 +41,7 @@ pub fn all() -> Vec<Bug> {
         future_watch(),
         negative_watch(),
         lost_delete(),
+        forgotten_delete(),
         skipped_entry(),
         stale_read(),
         read_without_client(),
@@ -270,6 +271,36 @@ fn lost_delete() -> Bug {
         // One client: a watch begins at a compaction before the next one.
         .operations_s(50)
         .compacts_deletes(),
+    }
+}
+
+fn forgotten_delete() -> Bug {
+    Bug {
+        name: "19179",
+        how: "50 operations a second, each compaction to the revision of a delete and a second long, and on each member a \
+              watch that begins there; all members are killed at once",
+        affected: "v3.5.17",
+        fixed: "v3.5.18",
+        budget: Duration::from_secs(180),
+        checks: &["watch"],
+        panic: None,
+        scenario: Scenario::faults(
+            "bug::19179",
+            "A member that was killed within a compaction forgets the delete at its revision, and removes it when it \
+             continues the compaction.",
+            [Fault::KillProcess {
+                container: Container::Etcd,
+                of: Selector::All,
+            }],
+        )
+        .once()
+        .lasts(1)
+        .operations_s(50)
+        .compacts_deletes()
+        // About 150 revisions in 15 batches, in less time than there is between two compactions.
+        .setting("experimental-compaction-batch-limit", "10")
+        .setting("experimental-compaction-sleep-interval", "100ms")
+        .promise(Promise::default().loses_quorum()),
     }
 }
 

@@ -30,6 +30,8 @@ pub(super) const AUDITOR: &str = "auditor";
 const GROUP: u32 = 65532;
 /// Operations a second of one of many mixed clients: each waits for an answer before it asks again.
 const EACH: u32 = 50;
+/// Keys of each kind, where there are to be more than the recording client has by default.
+const MANY_KEYS: u32 = 30;
 /// Most mixed clients.
 const MOST_CLIENTS: u32 = 100;
 /// Seconds of a lease that is to end within a run; etcd makes what is shorter than 2 s longer.
@@ -316,6 +318,8 @@ pub(crate) fn rates(load: Load) -> Value {
     }
     if load.compacts_deletes {
         rates["compacts_deletes"] = json!(true);
+        // More of them, so that a key is deleted long after it was written last.
+        rates["keys"] = json!(MANY_KEYS);
     }
     if load.guarded_reads {
         rates["guarded_reads"] = json!(true);

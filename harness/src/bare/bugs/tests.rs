@@ -63,6 +63,20 @@ fn a_watch_of_revision_minus_one_meets_a_store_that_was_never_compacted() {
 }
 
 #[test]
+fn members_are_killed_within_a_compaction_to_a_delete() {
+    let plan = find("19179").expect("a bug").plan("v3.5.17", 4);
+    let trial = plan.trial().expect("a load");
+    let rates = crate::scenario::client::rates(trial.load);
+    assert_eq!(rates["compacts_deletes"], serde_json::json!(true));
+    assert_eq!(rates["clients"], serde_json::json!(1));
+    let flags = plan.layout("7").flags("bare-7-0");
+    for wanted in ["batch-limit=10", "sleep-interval=100ms"] {
+        let wanted = format!("--experimental-compaction-{wanted}");
+        assert!(flags.contains(&wanted), "{flags:?}");
+    }
+}
+
+#[test]
 fn etcd_takes_as_many_compares_as_are_sent() {
     for (name, version) in [("13766", "v3.5.2"), ("14891", "v3.5.6")] {
         let plan = find(name).expect("a bug").plan(version, 4);
