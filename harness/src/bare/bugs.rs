@@ -47,6 +47,7 @@ pub fn all() -> Vec<Bug> {
         read_without_client(),
         forgotten_user(),
         early_answer(),
+        killed_in_defrag(),
         no_fsync(),
     ]
 }
@@ -456,6 +457,31 @@ fn early_answer() -> Bug {
         .once()
         .lasts(1)
         .operations_s(300)
+        .promise(Promise::default().loses_quorum()),
+    }
+}
+
+fn killed_in_defrag() -> Bug {
+    Bug {
+        name: "14685",
+        how: "500 operations a second; all members are defragmented again and again, and killed at once",
+        affected: "v3.5.5",
+        fixed: "v3.5.9",
+        budget: Duration::from_secs(120),
+        checks: &["linearizable", "watch", "durability", "agreement", "raft"],
+        panic: None,
+        scenario: Scenario::faults(
+            "bug::14685",
+            "A member that was killed within or soon after a defragmentation applies entries a second time.",
+            [Fault::KillProcess {
+                container: Container::Etcd,
+                of: Selector::All,
+            }],
+        )
+        .once()
+        .lasts(1)
+        .operations_s(500)
+        .defragments()
         .promise(Promise::default().loses_quorum()),
     }
 }

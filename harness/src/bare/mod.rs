@@ -14,6 +14,7 @@ mod client;
 mod cluster;
 mod crash;
 mod damage;
+mod defrag;
 mod disk;
 mod disturbed;
 mod effect;

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use crate::bare::bugs;
 use crate::bare::client::BareClient;
 use crate::bare::cluster::BareCluster;
+use crate::bare::defrag::Defrags;
 use crate::bare::faults::inject;
 use crate::bare::leftovers;
 use crate::bare::plan::Hunt;
@@ -34,6 +35,9 @@ const BETWEEN_ROUNDS: Duration = Duration::from_secs(1);
 
 /// The phase that begins when a member was found that has ended by the panic which a hunt looks for.
 pub(super) const CRASHED: &str = "crashed";
+
+/// Time in which members are defragmented before a fault comes.
+const DEFRAGMENTED: Duration = Duration::from_secs(1);
 
 /// Rounds of a hunt without their faults, one after the other, that end it: another run begins with new members.
 const FUTILE: u32 = 5;
@@ -346,7 +350,9 @@ impl<'a> BareRun<'a> {
             Moment::default()
         };
         self.log.phase("fault");
+        let defrags = self.defragment(trial).await;
         let (on, came) = self.inject_all(trial, round, &before).await;
+        let came = self.end_defrags(defrags).await && came;
         let came = came && self.replace_user(round).await;
         match trial.until {
             // Without the faults there is nothing to wait for.
@@ -403,6 +409,29 @@ impl<'a> BareRun<'a> {
         }
         let came = on.len() == trial.faults.len();
         (on, came)
+    }
+
+    /// Defragments members, where that is wanted, until the faults have come.
+    async fn defragment(&self, trial: &Trial) -> Option<Defrags> {
+        let defrags = trial.defragments.then(|| Defrags::begin(self.cluster));
+        if defrags.is_some() {
+            self.rest(DEFRAGMENTED).await;
+        }
+        defrags
+    }
+
+    /// Ends that; where no member was defragmented the run proves nothing.
+    async fn end_defrags(&mut self, defrags: Option<Defrags>) -> bool {
+        let Some(defrags) = defrags else {
+            return true;
+        };
+        let done = defrags.end().await;
+        self.lab.live.say(format!("{done} defragmentations"));
+        if done == 0 {
+            let reason = "no member was defragmented before the faults";
+            self.log.doubt("faults", reason.to_owned());
+        }
+        done > 0
     }
 
     /// Replaces the clients' user, where they have one; without that the run proves nothing.

@@ -28,6 +28,7 @@ impl Scenario {
             when: Vec::new(),
             until: None,
             sends_snapshot: false,
+            defragments: false,
             replaces_user: false,
             recovers_under_fault: false,
             replaced_after: None,
@@ -135,6 +136,12 @@ impl Scenario {
     #[must_use]
     pub fn sends_snapshot(self) -> Self {
         self.with(|trial| trial.sends_snapshot = true)
+    }
+
+    /// Members are defragmented again and again until the faults have come.
+    #[must_use]
+    pub fn defragments(self) -> Self {
+        self.with(|trial| trial.defragments = true)
     }
 
     /// Clients log in, and their user is replaced by another one while the faults are on.

@@ -83,6 +83,8 @@ pub struct Trial {
     pub until: Option<Event>,
     /// True when a leader must have sent a snapshot by the time that all have recovered; for bare members.
     pub sends_snapshot: bool,
+    /// True when all members are defragmented again and again until the faults have come; for bare members.
+    pub defragments: bool,
     /// True when clients log in, and their user is replaced by another one while the faults are on; for bare members.
     pub replaces_user: bool,
     /// True when the cluster must recover while the faults are still on.
