@@ -510,6 +510,13 @@ fn of_crashes() -> Vec<Scenario> {
         .operations_s(300)
         .compacts()
         .setting("snapshot-count", "100"),
+        Scenario::faults(
+            "bare::leader_panics_in_defragmentation",
+            "The leader crashes while it defragments its database, before it copies it or before the copy takes its place, as \
+             the seed picks, three times: nothing acknowledged is lost, and nothing is applied twice.",
+            panic_at(&["defragBeforeCopy", "defragBeforeRename"]),
+        )
+        .operations_s(300),
     ]
 }
 

@@ -106,6 +106,18 @@ impl Set {
                 Err(why) if self.action == FailAction::Panic => self.unanswered.push(why),
                 Err(why) => return Err(why),
             }
+            let Some(command) = gofail::reached_by(&self.name) else {
+                continue;
+            };
+            // It fails where the member ends of it: only what the member does then counts.
+            match self.cluster.run(member, command).await {
+                Ok(output) if output.success() => {}
+                Ok(output) => {
+                    let said = output.stderr.trim();
+                    self.unanswered.push(format!("{member}: {said}"));
+                }
+                Err(error) => self.unanswered.push(error.to_string()),
+            }
         }
         Ok(())
     }

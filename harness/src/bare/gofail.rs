@@ -12,6 +12,12 @@ const SUFFIX: &str = "-gofail";
 /// How etcd is told to serve its failpoints: on the loopback of its own container, which no fault of the network takes
 /// from it and no other container reaches.
 pub(crate) const SERVED: &str = "GOFAIL_HTTP=127.0.0.1:22381";
+/// Asks etcd, in its own container, to defragment its database.
+const DEFRAGMENT: &[&str] = &[
+    "/usr/local/bin/etcdctl",
+    "--endpoints=127.0.0.1:2379",
+    "defrag",
+];
 /// What to do where a member serves none.
 pub(crate) const REMEDY: &str = "`images/etcd.sh v3.6.16-gofail` makes an etcd with failpoints, `images/rust.sh \
      workload` the program that asks it";
@@ -57,6 +63,11 @@ pub(crate) fn words(name: &str, action: FailAction) -> String {
         FailAction::Panic => format!("panic(\"{name}\")"),
         FailAction::Sleep { ms } => format!("sleep(\"{ms}ms\")"),
     }
+}
+
+/// The command in a member's container that makes etcd come to this failpoint; absent where it comes there by itself.
+pub(crate) fn reached_by(name: &str) -> Option<&'static [&'static str]> {
+    name.starts_with("defrag").then_some(DEFRAGMENT)
 }
 
 /// The failpoints of a member.
@@ -166,6 +177,15 @@ mod tests {
         assert!(pick(&[], FailAction::Panic, 1).is_err());
         assert!(pick(&at, FailAction::Sleep { ms: 0 }, 1).is_err());
         assert!(pick(&at, FailAction::Sleep { ms: 1 }, 1).is_ok());
+    }
+
+    #[test]
+    fn etcd_defragments_where_it_is_asked_to_and_comes_to_all_else_by_itself() {
+        let command = reached_by("defragBeforeCopy").expect("a command");
+        assert_eq!(command.last(), Some(&"defrag"));
+        for by_itself in ["raftBeforeSave", "compactBeforeSetFinishedCompact"] {
+            assert_eq!(reached_by(by_itself), None, "{by_itself}");
+        }
     }
 
     #[test]
