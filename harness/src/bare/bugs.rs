@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crate::bare::compactions::{self, Known};
 use crate::bare::plan::{BarePlan, Hunt, made_by};
 use crate::faults::{Container, Direction, Disturbance, Fault, Selector, Unsynced};
 use crate::scenario::{Event, Plan, Promise, Scenario};
@@ -34,7 +35,7 @@ pub struct Bug {
 
 /// All that there is a plan for.
 pub fn all() -> Vec<Bug> {
-    vec![
+    let mut all = vec![
         compacted_txn(),
         early_progress(),
         watch_after_snapshot(),
@@ -49,7 +50,9 @@ pub fn all() -> Vec<Bug> {
         early_answer(),
         killed_in_defrag(),
         no_fsync(),
-    ]
+    ];
+    all.extend(compactions::all().into_iter().map(Bug::of));
+    all
 }
 
 /// The bug with this name.
@@ -74,6 +77,19 @@ pub(super) fn link(name: &str) -> String {
 }
 
 impl Bug {
+    fn of(known: Known) -> Self {
+        Self {
+            name: known.name,
+            how: known.how,
+            affected: known.affected,
+            fixed: known.fixed,
+            budget: known.budget,
+            checks: known.checks,
+            panic: None,
+            scenario: known.scenario,
+        }
+    }
+
     /// What it does, in a sentence.
     pub fn story(&self) -> &'static str {
         self.scenario.story

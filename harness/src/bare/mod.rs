@@ -14,6 +14,7 @@ pub mod catalog;
 mod client;
 mod clock;
 mod cluster;
+mod compactions;
 mod crash;
 mod damage;
 mod defrag;

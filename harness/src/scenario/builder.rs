@@ -236,6 +236,12 @@ impl Scenario {
         self.with(|trial| trial.load.negative = true)
     }
 
+    /// So many watches begin at revision 1 in one stream on each member, again and again.
+    #[must_use]
+    pub fn watches_crowded(self, watches: u32) -> Self {
+        self.with(|trial| trial.load.crowd = watches.saturating_sub(1))
+    }
+
     /// So many clients take locks and stand in elections.
     #[must_use]
     pub fn holders(self, holders: u32) -> Self {

@@ -30,6 +30,9 @@ pub struct Load {
     pub progress_ms: u32,
     /// So many revisions ahead of what is there a further watch begins on each member, again and again; 0: none.
     pub future: u32,
+    /// So many other watches begin at revision 1 in the stream of a further watch on each member, up to 450. That one
+    /// begins there too, or at the compaction, again and again; 0: none.
+    pub crowd: u32,
     /// True when two further watches begin on each member again and again: one at revision -1, and one in the past.
     pub negative: bool,
     /// Clients that take locks and stand in elections in turn, each write guarded by its lock: up to 100.
@@ -54,6 +57,7 @@ impl Default for Load {
             pinned: false,
             progress_ms: 0,
             future: 0,
+            crowd: 0,
             negative: false,
             holders: 0,
             keepers: 0,

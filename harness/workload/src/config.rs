@@ -15,6 +15,8 @@ const PROGRESS_MS: std::ops::RangeInclusive<u64> = 5..=10_000;
 const FUTURE: std::ops::RangeInclusive<i64> = 0..=1_000_000;
 /// How often each compare of a transaction may be sent; etcd must be told to take so many (`max-txn-ops`).
 const COMPARES: std::ops::RangeInclusive<u32> = 1..=1000;
+/// How many watches may begin beside one: with more than 511 that are behind, etcd looks at a part of them at a time.
+const CROWD: std::ops::RangeInclusive<u32> = 0..=450;
 /// Most closed-loop clients: the numbers from 1000 on are those of the open-loop writers.
 const CLIENTS_MAX: u32 = 900;
 /// Most clients that take locks.
@@ -117,6 +119,10 @@ pub(crate) struct Rates {
     /// So many revisions ahead of what a member has begins a further watch on it, which is followed by another one soon
     /// after it has begun; 0 for none.
     pub(crate) future: i64,
+    /// So many other watches begin at revision 1 in the stream of a further watch on each member, and watch a key that
+    /// no client writes. The further one begins at revision 1 too, and where that is compacted at the compacted
+    /// revision, again and again. 0 for none of them.
+    pub(crate) crowd: u32,
     /// True when two further watches begin on each member again and again: one at revision -1, which etcd must refuse,
     /// and one in the past, which that must not harm.
     pub(crate) negative: bool,
@@ -152,6 +158,7 @@ impl Default for Rates {
             pinned: false,
             progress_ms: 0,
             future: 0,
+            crowd: 0,
             negative: false,
             holders: 0,
             keepers: 0,
@@ -220,6 +227,9 @@ impl Config {
             return Err(ConfigError::Reject(
                 "pinned needs a configuration without service: a client that asks one member uses no service",
             ));
+        }
+        if !CROWD.contains(&rates.crowd) {
+            return Err(ConfigError::Reject("crowd must be at most 450 watches"));
         }
         if rates.clients > CLIENTS_MAX {
             return Err(ConfigError::Reject("clients must be at most 900"));
@@ -329,6 +339,7 @@ mod tests {
             (r#""seed":7,"rates":{"future":-1}"#, "future"),
             (r#""seed":7,"rates":{"compares":0}"#, "compares"),
             (r#""seed":7,"rates":{"compares":1001}"#, "compares"),
+            (r#""seed":7,"rates":{"crowd":451}"#, "crowd"),
             (r#""seed":7,"rates":{"clients":901}"#, "clients"),
             (r#""seed":7,"rates":{"holders":101}"#, "holders"),
             (r#""seed":7,"rates":{"keepers":101}"#, "keepers"),

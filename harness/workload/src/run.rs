@@ -190,8 +190,8 @@ fn further_watchers(config: &Config) -> Vec<Watcher> {
         (NEGATIVE_WATCHERS, Begin::Negative),
     ];
     let negative = negative.into_iter().filter(|_| rates.negative);
-    let compacted = rates.compacts_deletes;
-    let compacted = compacted.then_some((COMPACTED_WATCHERS, Begin::Compacted));
+    let compacted = rates.compacts_deletes || rates.crowd > 0;
+    let compacted = compacted.then_some((COMPACTED_WATCHERS, Begin::Compacted(rates.crowd)));
     let kinds = future.into_iter().chain(negative).chain(compacted);
     let each = kinds.flat_map(|(first, begin)| {
         let members = (first..).zip(&config.members);
@@ -320,7 +320,9 @@ mod tests {
         let future = of(json!({"future": 50}));
         assert_eq!(future[1], (501, "a-1".to_owned(), Begin::Ahead(50)));
         let compacted = of(json!({"compacts_deletes": true}));
-        assert_eq!(compacted[0], (800, "a-0".to_owned(), Begin::Compacted));
+        assert_eq!(compacted[0], (800, "a-0".to_owned(), Begin::Compacted(0)));
+        let crowded = of(json!({"crowd": 399}));
+        assert_eq!(crowded[1], (801, "a-1".to_owned(), Begin::Compacted(399)));
         let negative = of(json!({"negative": true}));
         let begins: Vec<Begin> = negative.iter().map(|(.., begin)| *begin).collect();
         let (past, before) = (Begin::Past, Begin::Negative);

@@ -35,6 +35,8 @@ const PAST_RESPONSES: u32 = 1;
 /// How many revisions before the newest one a watch of the past begins, in turn.
 const NEAR: i64 = 10;
 const FAR: i64 = 500;
+/// The first revision of a store.
+const BEGINNING: i64 = 1;
 /// The first revision with an event. A watcher that begins at the one before has asked for everything.
 const FIRST_EVENT: i64 = 2;
 
@@ -55,8 +57,9 @@ pub(crate) enum Begin {
     Past,
     /// At revision -1, which no etcd has.
     Negative,
-    /// At revision 1, and at the compacted one where etcd has told it instead.
-    Compacted,
+    /// At revision 1, and at the compacted one where etcd has told it instead. So many other watches begin with one at
+    /// revision 1, in its stream.
+    Compacted(u32),
 }
 
 impl Begin {
@@ -64,7 +67,7 @@ impl Begin {
     /// it has ended.
     fn at(self, (stream, next): (u32, i64), revision: i64) -> i64 {
         match self {
-            Self::Continued | Self::Compacted => next,
+            Self::Continued | Self::Compacted(_) => next,
             Self::Ahead(by) => revision.saturating_add(by),
             Self::Past => {
                 let back = if stream.is_multiple_of(2) { NEAR } else { FAR };
@@ -79,12 +82,20 @@ impl Begin {
         matches!(self, Self::Ahead(_) | Self::Past)
     }
 
+    /// How many other watches begin with one at this revision, in its stream.
+    fn others(self, start: i64) -> u32 {
+        match self {
+            Self::Compacted(others) if start == BEGINNING => others,
+            _ => 0,
+        }
+    }
+
     /// Responses with events after which a stream ends by itself.
     fn responses(self) -> Option<u32> {
         match self {
             Self::Continued => None,
             Self::Ahead(_) => Some(FUTURE_RESPONSES),
-            Self::Past | Self::Negative | Self::Compacted => Some(PAST_RESPONSES),
+            Self::Past | Self::Negative | Self::Compacted(_) => Some(PAST_RESPONSES),
         }
     }
 }
@@ -168,7 +179,7 @@ impl Watcher {
             shared: &shared,
             watcher: &self,
             stream: 0,
-            next: 1,
+            next: BEGINNING,
             compacted: None,
         };
         loop {
@@ -190,8 +201,8 @@ impl Streams<'_> {
     async fn aim(&mut self, client: &Client) -> bool {
         let begin = self.watcher.begin;
         let compacted = self.compacted.take();
-        if begin == Begin::Compacted {
-            self.next = compacted.unwrap_or(1);
+        if matches!(begin, Begin::Compacted(_)) {
+            self.next = compacted.unwrap_or(BEGINNING);
         }
         if !begin.asks_first() {
             self.next = begin.at((self.stream, self.next), 0);
@@ -228,7 +239,13 @@ impl Streams<'_> {
             .watch_client()
             .max_decoding_message_size(ANSWER_LIMIT);
         match timeout(config.deadline(), watches.watch(key, Some(options))).await {
-            Ok(Ok(stream)) => self.follow(stream).await,
+            Ok(Ok(mut stream)) => {
+                let others = self.watcher.begin.others(start_revision);
+                match crowd(&mut stream, &self.shared.config.prefix, others).await {
+                    Ok(()) => self.follow(stream).await,
+                    Err(why) => why,
+                }
+            }
             Ok(Err(error)) => error.to_string(),
             Err(_) => "no answer to the watch request".to_owned(),
         }
@@ -236,10 +253,16 @@ impl Streams<'_> {
 
     async fn follow(&mut self, mut stream: WatchStream) -> String {
         let mut responses = 0;
+        let mut own = None;
         let mut questions = Questions::new(Instant::now(), self.shared.config.rates.progress_ms);
         loop {
             match timeout_at(questions.due(), stream.message()).await {
                 Ok(Ok(Some(response))) => {
+                    // etcd answers the requests of a stream one after the other, and the first is that of this watch.
+                    let own = *own.get_or_insert(response.watch_id());
+                    if is_of_another(own, response.watch_id()) {
+                        continue;
+                    }
                     questions.answered(Instant::now());
                     if response.canceled() && not_known(response.cancel_reason()) {
                         self.shared.reach.forget_token();
@@ -314,6 +337,21 @@ impl Streams<'_> {
     }
 }
 
+/// Begins so many other watches in a stream, of a key that no client writes.
+async fn crowd(stream: &mut WatchStream, prefix: &str, others: u32) -> Result<(), String> {
+    for _ in 0..others {
+        let options = WatchOptions::new().with_start_revision(BEGINNING);
+        let asked = stream.watch(format!("{prefix}crowd"), Some(options)).await;
+        asked.map_err(|error| error.to_string())?;
+    }
+    Ok(())
+}
+
+/// True for a response to another watch of a stream. One with a number below 0 is for all.
+fn is_of_another(own: i64, watch: i64) -> bool {
+    watch >= 0 && watch != own
+}
+
 /// True when etcd does not know the token of a watch, which it says in the stream.
 fn not_known(reason: &str) -> bool {
     LOG_IN_AGAIN.iter().any(|text| reason.contains(text))
@@ -367,9 +405,18 @@ mod tests {
         assert_eq!(past, [990, 500, 990]);
         assert_eq!([0, 1].map(|stream| at(Begin::Past, stream, 1)), [2, 2]);
         assert_eq!(at(Begin::Ahead(50), 1, 1_000), 1_050);
-        let unasked = [Begin::Continued, Begin::Compacted, Begin::Negative];
+        let unasked = [Begin::Continued, Begin::Compacted(0), Begin::Negative];
         assert_eq!(unasked.map(|begin| at(begin, 1, 0)), [7, 7, -1]);
         assert!(!unasked.iter().any(|begin| begin.asks_first()));
+    }
+
+    #[test]
+    fn a_crowd_begins_with_a_watch_at_the_beginning_and_its_responses_are_told_apart() {
+        let crowded = Begin::Compacted(400);
+        assert_eq!([BEGINNING, 40].map(|start| crowded.others(start)), [400, 0]);
+        assert_eq!(Begin::Continued.others(BEGINNING), 0);
+        assert!(!is_of_another(0, 0) && is_of_another(0, 7));
+        assert!(!is_of_another(0, -1), "a progress of all");
     }
 
     #[test]
