@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::scenario::Scenario;
+use crate::faults::{Container, Fault, Selector};
+use crate::scenario::{Event, Promise, Scenario};
 
 /// A known bug; what its fields are is said at `Bug`, which it becomes.
 pub(super) struct Known {
@@ -17,7 +18,7 @@ pub(super) struct Known {
 
 /// All that there is a plan for.
 pub(super) fn all() -> Vec<Known> {
-    vec![starved_watch()]
+    vec![starved_watch(), lower_revision()]
 }
 
 fn starved_watch() -> Known {
@@ -41,6 +42,38 @@ fn starved_watch() -> Known {
         .operations_s(90)
         .compacts()
         .watches_crowded(400),
+    }
+}
+
+fn lower_revision() -> Known {
+    Known {
+        name: "17780",
+        how: "10 operations a second of one client, mostly puts and deletes, with a compaction at the revision of nearly each \
+              delete, two revisions at a time; etcd commits every 10 s, and at a compaction; a follower is killed",
+        affected: "v3.5.13",
+        fixed: "v3.5.18",
+        budget: Duration::from_secs(120),
+        // A watch that is refused when the member is back may meet 18089.
+        checks: &["linearizable", "durability", "agreement", "raft"],
+        scenario: Scenario::faults(
+            "bug::17780",
+            "A member that ended in a compaction at a delete starts with a lower revision than it had.",
+            [],
+        )
+        // Some compactions, and as much traffic as a round needs: there is little of it, since a write hides the bug.
+        .when(
+            Event::Revisions(12),
+            [Fault::KillProcess {
+                container: Container::Etcd,
+                of: Selector::AnyFollower,
+            }],
+        )
+        .once()
+        .operations_s(10)
+        .lone_deletes(3)
+        .setting("experimental-compaction-batch-limit", "2")
+        .setting("backend-batch-interval", "10s")
+        .promise(Promise::default()),
     }
 }
 

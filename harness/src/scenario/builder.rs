@@ -188,6 +188,12 @@ impl Scenario {
         self.with(|trial| trial.load.compacts = true)
     }
 
+    /// Clients mostly put and delete, and compact at the revision of a delete, so many revisions after their last one.
+    #[must_use]
+    pub fn lone_deletes(self, revisions: u32) -> Self {
+        self.with(|trial| trial.load.lone_deletes = revisions)
+    }
+
     /// Clients write beside reads of what is compacted.
     #[must_use]
     pub fn compacted_txns(self) -> Self {

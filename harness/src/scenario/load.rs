@@ -12,6 +12,10 @@ pub struct Load {
     pub outlives_node: bool,
     /// True when leases are short and left to end by themselves.
     pub leases_expire: bool,
+    /// Revisions from a client's compaction to its next one, which is at the revision of a delete and right behind it.
+    /// Most of what clients send are puts and deletes that stand alone then, and the client that dials all members is
+    /// silent. 0: none.
+    pub lone_deletes: u32,
     /// True when clients compact the store, and read at old revisions.
     pub compacts: bool,
     /// True when clients compact what is a moment old, and send transactions that write beside a read of what is
@@ -49,6 +53,7 @@ impl Default for Load {
             held_redials_on_deadline: true,
             outlives_node: false,
             leases_expire: false,
+            lone_deletes: 0,
             compacts: false,
             compacted_txns: false,
             compacts_deletes: false,
@@ -76,7 +81,8 @@ impl Load {
         let locks = guarded.into_iter().filter(|_| self.holders > 0);
         let met = [OperationKind::FurtherPage, OperationKind::OutdatedWrite];
         let objects = met.into_iter().filter(|_| self.keepers > 0);
-        let expire = expire.into_iter();
+        let lone = (self.lone_deletes > 0).then_some(OperationKind::Compact);
+        let expire = expire.into_iter().chain(lone);
         expire.chain(compact).chain(locks).chain(objects).collect()
     }
 

@@ -15,6 +15,8 @@ const PROGRESS_MS: std::ops::RangeInclusive<u64> = 5..=10_000;
 const FUTURE: std::ops::RangeInclusive<i64> = 0..=1_000_000;
 /// How often each compare of a transaction may be sent; etcd must be told to take so many (`max-txn-ops`).
 const COMPARES: std::ops::RangeInclusive<u32> = 1..=1000;
+/// How many revisions may be between two compactions at a delete that stands alone.
+const LONE_DELETES: std::ops::RangeInclusive<i64> = 0..=1_000_000;
 /// How many watches may begin beside one: with more than 511 that are behind, etcd looks at a part of them at a time.
 const CROWD: std::ops::RangeInclusive<u32> = 0..=450;
 /// Most closed-loop clients: the numbers from 1000 on are those of the open-loop writers.
@@ -95,6 +97,10 @@ pub(crate) struct Rates {
     pub(crate) keys: u32,
     /// Seconds of a lease. The default is longer than any fault of a scenario, so that a lease ends when it is revoked.
     pub(crate) lease_s: i64,
+    /// When so many revisions have come since its last compaction, a client compacts the store at the revision of a
+    /// delete, right behind that. Most of what it sends are puts and deletes that stand alone, and the client that
+    /// dials all members is silent: no client deletes its keys. 0 for none of that.
+    pub(crate) lone_deletes: i64,
     /// True when leases are not revoked but left to end by themselves.
     pub(crate) leases_expire: bool,
     /// True when the closed-loop clients compact the store, and read at old revisions.
@@ -149,6 +155,7 @@ impl Default for Rates {
             client_rate: 12.0,
             keys: 5,
             lease_s: 60,
+            lone_deletes: 0,
             leases_expire: false,
             compacts: false,
             compacted_txns: false,
@@ -226,6 +233,11 @@ impl Config {
         if rates.pinned && config.service.is_some() {
             return Err(ConfigError::Reject(
                 "pinned needs a configuration without service: a client that asks one member uses no service",
+            ));
+        }
+        if !LONE_DELETES.contains(&rates.lone_deletes) {
+            return Err(ConfigError::Reject(
+                "lone_deletes must be 0 (none) or at most 1000000 revisions",
             ));
         }
         if !CROWD.contains(&rates.crowd) {
@@ -339,6 +351,7 @@ mod tests {
             (r#""seed":7,"rates":{"future":-1}"#, "future"),
             (r#""seed":7,"rates":{"compares":0}"#, "compares"),
             (r#""seed":7,"rates":{"compares":1001}"#, "compares"),
+            (r#""seed":7,"rates":{"lone_deletes":-1}"#, "lone_deletes"),
             (r#""seed":7,"rates":{"crowd":451}"#, "crowd"),
             (r#""seed":7,"rates":{"clients":901}"#, "clients"),
             (r#""seed":7,"rates":{"holders":101}"#, "holders"),

@@ -37,6 +37,8 @@ pub(crate) struct Mix {
     keys: u32,
     known: BTreeMap<String, Known>,
     lease: Option<Lease>,
+    /// Revision of a delete that stood alone, when that was its last request.
+    lone: Option<i64>,
     habits: Habits,
     /// Newest revision that an answer had.
     revision: i64,
@@ -50,6 +52,8 @@ pub(crate) struct Mix {
 #[derive(Clone, Copy, Debug)]
 struct Habits {
     lease_s: i64,
+    /// Revisions between two compactions at a delete that stands alone; 0 for none.
+    lone_deletes: i64,
     leases_expire: bool,
     compacts: bool,
     compacted_txns: bool,
@@ -93,8 +97,10 @@ impl Mix {
             keys: rates.keys,
             known: BTreeMap::new(),
             lease: None,
+            lone: None,
             habits: Habits {
                 lease_s: rates.lease_s,
+                lone_deletes: rates.lone_deletes,
                 leases_expire: rates.leases_expire,
                 compacts: rates.compacts,
                 compacted_txns: rates.compacted_txns,
@@ -111,6 +117,12 @@ impl Mix {
     /// The next request; `op` makes its values unique.
     pub(crate) fn next(&mut self, op: OpId) -> Step {
         let key = self.key();
+        if let Some(request) = self.of_lone_deletes(&key, op) {
+            return Step {
+                request,
+                at_member: false,
+            };
+        }
         let past = match self.habits {
             Habits { compacts: true, .. } => self.of_the_past(&key),
             _ => None,
@@ -157,6 +169,11 @@ impl Mix {
                 revision, response, ..
             } => {
                 self.revision = self.revision.max(*revision);
+                if let (Request::Delete { .. }, Response::Delete { deleted: 1.. }) =
+                    (request, response)
+                {
+                    self.lone = Some(*revision);
+                }
                 for (request, response) in request.answered(response) {
                     self.learn_answer(request, response, *revision);
                 }
@@ -172,6 +189,31 @@ impl Mix {
 
     fn value(&self, op: OpId) -> String {
         format!("c{}-{op}", self.client)
+    }
+
+    /// Mostly puts and deletes that stand alone, where those are wanted. Right behind a delete the store is compacted
+    /// at its revision, in which there is nothing but that delete.
+    fn of_lone_deletes(&mut self, key: &str, op: OpId) -> Option<Request> {
+        let between = self.habits.lone_deletes;
+        if between == 0 {
+            return None;
+        }
+        if let Some(revision) = self.lone.take()
+            && revision >= self.compacted + between
+        {
+            self.compacted = revision;
+            return Some(Request::Compact { revision });
+        }
+        let known = self.known.get(key);
+        let there = known.is_some_and(|known| known.value.is_some());
+        match self.rng.random_range(0..100u32) {
+            0..35 if there => Some(Request::Delete {
+                key: key.to_owned(),
+                range_end: None,
+            }),
+            0..70 => Some(self.put(key.to_owned(), op, 0)),
+            _ => None,
+        }
     }
 
     /// Now and then a compaction, and a read at a revision that may be compacted by then.

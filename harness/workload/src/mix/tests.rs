@@ -38,6 +38,7 @@ fn asked(rates: &Rates) -> Vec<Request> {
             Request::LeaseRevoke { .. } => Response::LeaseRevoke {},
             Request::LeaseKeepAlive { .. } => Response::LeaseKeepAlive { ttl: 1 },
             Request::Compact { .. } => Response::Compact {},
+            Request::Delete { .. } => Response::Delete { deleted: 1 },
             _ => Response::Txn {
                 succeeded: true,
                 responses: vec![],
@@ -242,6 +243,31 @@ fn a_client_reads_its_own_key_in_transactions_that_write_nothing() {
     };
     assert_eq!(count(false), 0);
     assert!((250..450).contains(&count(true)), "{}", count(true));
+}
+
+#[test]
+fn a_client_compacts_at_the_revision_of_a_lone_delete_right_behind_it() {
+    let asked = asked(&Rates {
+        lone_deletes: 50,
+        ..Rates::default()
+    });
+    let (mut compacted, mut compactions, mut deletes) = (0, 0, 0);
+    let mut before = None;
+    for (revision, request) in (1..).zip(&asked) {
+        match request {
+            Request::Compact { revision: at } => {
+                assert_eq!(*at, revision - 1);
+                assert!(matches!(before, Some(Request::Delete { .. })), "{at}");
+                assert!(*at >= compacted + 50, "{at} after {compacted}");
+                compacted = *at;
+                compactions += 1;
+            }
+            Request::Delete { .. } => deletes += 1,
+            _ => {}
+        }
+        before = Some(request);
+    }
+    assert!(compactions > 10 && deletes > 200, "{compactions} {deletes}");
 }
 
 #[test]
