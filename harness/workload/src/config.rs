@@ -109,7 +109,7 @@ pub(crate) struct Rates {
     /// revision that is compacted: etcd must refuse them whole.
     pub(crate) compacted_txns: bool,
     /// True when each of them compacts to the revision of its last delete, and a further watch on each member begins at
-    /// the compacted revision again and again.
+    /// the compacted revision again and again. The client that dials all members is silent then.
     pub(crate) compacts_deletes: bool,
     /// How often each compare of a transaction is sent. More than once says the same and takes etcd longer; then each
     /// client also has a key of its own, which it compares and swaps again and again.

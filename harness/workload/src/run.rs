@@ -234,7 +234,7 @@ fn traffic(shared: &Arc<Shared>) -> JoinSet<()> {
         tasks.spawn(writer.run(Arc::clone(shared)));
     }
     // It leaves a key with each write, and each compaction would take longer than the one before.
-    if rates.lone_deletes == 0 {
+    if rates.lone_deletes == 0 && !rates.compacts_deletes {
         tasks.spawn(dial_all::run(Arc::clone(shared)));
     }
     tasks
