@@ -116,9 +116,17 @@ impl RecordingClient {
     }
 
     async fn exec(&self, arguments: &[&str], limit: Duration) -> Result<Vec<u8>, RunError> {
-        match &self.place {
+        let printed = match &self.place {
             Place::Pod(inside) => inside.exec(arguments, limit).await,
             Place::Container(outside, _) => outside.exec(arguments, limit).await,
+        };
+        match printed {
+            // Where it does not run, as with an image that is older than its configuration, a command tells nothing.
+            Err(RunError::Client { command, message }) => Err(RunError::Client {
+                command,
+                message: message + &self.last_words().await,
+            }),
+            printed => printed,
         }
     }
 
@@ -150,13 +158,7 @@ impl RecordingClient {
 
     /// Ends the traffic; returns the client's clock.
     pub(super) async fn stop(&self) -> Result<Reading, RunError> {
-        match self.clock("stop", STOP).await {
-            Err(RunError::Client { command, message }) => Err(RunError::Client {
-                command,
-                message: message + &self.last_words().await,
-            }),
-            read => read,
-        }
+        self.clock("stop", STOP).await
     }
 
     /// What its process said when it ended by itself, nothing where it did not.

@@ -265,7 +265,7 @@ fn a_client_compacts_at_the_revision_of_a_lone_delete_right_behind_it() {
             Request::Delete { .. } => deletes += 1,
             _ => {}
         }
-        before = Some(request);
+        before = Some(request.clone());
     }
     assert!(compactions > 10 && deletes > 200, "{compactions} {deletes}");
 }
