@@ -297,7 +297,7 @@ fn forgotten_delete() -> Bug {
         how: "50 operations a second, each compaction to the revision of a delete and a second long, and on each member a \
               watch that begins there; all members are killed at once",
         affected: "v3.5.17",
-        fixed: "v3.5.18",
+        fixed: "v3.5.35",
         budget: Duration::from_secs(180),
         checks: &["watch"],
         panic: None,

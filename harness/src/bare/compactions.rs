@@ -27,7 +27,7 @@ fn starved_watch() -> Known {
         how: "90 operations a second of one client, with compactions; on each member 400 watches begin in one stream at a \
               revision that is compacted, again and again; no fault",
         affected: "v3.5.12",
-        fixed: "v3.5.18",
+        fixed: "v3.5.35",
         budget: Duration::from_secs(60),
         checks: &["watch"],
         scenario: Scenario::faults(
@@ -51,7 +51,7 @@ fn lower_revision() -> Known {
         how: "10 operations a second of one client, mostly puts and deletes, with a compaction at the revision of nearly each \
               delete, two revisions at a time; etcd commits every 10 s, and at a compaction; a follower is killed",
         affected: "v3.5.13",
-        fixed: "v3.5.18",
+        fixed: "v3.5.35",
         budget: Duration::from_secs(120),
         // A watch that is refused when the member is back may meet 18089.
         checks: &["linearizable", "durability", "agreement", "raft"],
