@@ -259,8 +259,7 @@ impl Streams<'_> {
             match timeout_at(questions.due(), stream.message()).await {
                 Ok(Ok(Some(response))) => {
                     // etcd answers the requests of a stream one after the other, and the first is that of this watch.
-                    let own = *own.get_or_insert(response.watch_id());
-                    if is_of_another(own, response.watch_id()) {
+                    if is_of_another(&mut own, response.watch_id()) {
                         continue;
                     }
                     questions.answered(Instant::now());
@@ -347,9 +346,10 @@ async fn crowd(stream: &mut WatchStream, prefix: &str, others: u32) -> Result<()
     Ok(())
 }
 
-/// True for a response to another watch of a stream. One with a number below 0 is for all.
-fn is_of_another(own: i64, watch: i64) -> bool {
-    watch >= 0 && watch != own
+/// True for a response to another watch of a stream than the first one that it names. One with a number below 0 is for
+/// all, and names none.
+fn is_of_another(own: &mut Option<i64>, watch: i64) -> bool {
+    watch >= 0 && *own.get_or_insert(watch) != watch
 }
 
 /// True when etcd does not know the token of a watch, which it says in the stream.
@@ -415,8 +415,10 @@ mod tests {
         let crowded = Begin::Compacted(400);
         assert_eq!([BEGINNING, 40].map(|start| crowded.others(start)), [400, 0]);
         assert_eq!(Begin::Continued.others(BEGINNING), 0);
-        assert!(!is_of_another(0, 0) && is_of_another(0, 7));
-        assert!(!is_of_another(0, -1), "a progress of all");
+        let mut own = None;
+        for (watch, other) in [(-1, false), (0, false), (7, true), (-1, false), (0, false)] {
+            assert_eq!(is_of_another(&mut own, watch), other, "{watch}");
+        }
     }
 
     #[test]

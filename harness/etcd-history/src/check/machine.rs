@@ -134,11 +134,13 @@ impl<'a> Machine<'a> {
             .values()
             .map(|samples| of_source(samples, window));
         let mut worst = seen.fold(Load::default(), Load::worse);
-        if let Some(client) = self.client(window) {
+        let client = self.client(window);
+        // That of the harness counts nowhere: what threads waited is forgotten when they end, and many of its own do.
+        worst.delayed = client.and_then(|client| client.delayed);
+        if let Some(client) = client {
             worst.timers_late = client.timers_late;
             worst.timer_late = client.timer_late;
             worst.timers_sum = client.timers_sum;
-            worst.delayed = client.delayed;
         }
         worst.sends_late = self.sends_late(window);
         worst
@@ -314,6 +316,22 @@ mod tests {
         assert!(machine.conditions(window(0, 5_000)).are_calm());
         let observer = machine.observer_late(window(0, 5_000));
         assert_eq!(observer.map(|late| late.stalled_ms), Some(150.0));
+    }
+
+    #[test]
+    fn where_no_client_ran_what_the_harness_waited_shows_no_free_processor() {
+        for delayed in [-90, 5] {
+            let harness = MachineSample {
+                idle: Some(0),
+                delayed: Some(ms(delayed)),
+                ..sample("harness", 200, 99, 1)
+            };
+            let client = sample("workload", 5_000, 10, 2);
+            for samples in [vec![harness.clone()], vec![harness, client]] {
+                let told = starved(&samples, 0, 300).expect("it was full");
+                assert!(!told.contains("client delayed"), "{told}");
+            }
+        }
     }
 
     #[test]
