@@ -315,8 +315,8 @@ fn forgotten_delete() -> Bug {
         .operations_s(50)
         .compacts_deletes()
         // About 150 revisions in 15 batches, in less time than there is between two compactions.
-        .setting("experimental-compaction-batch-limit", "10")
-        .setting("experimental-compaction-sleep-interval", "100ms")
+        .setting("compaction-batch-limit", "10")
+        .setting("compaction-sleep-interval", "100ms")
         .promise(Promise::default().loses_quorum()),
     }
 }

@@ -71,7 +71,7 @@ fn lower_revision() -> Known {
         .once()
         .operations_s(10)
         .lone_deletes(3)
-        .setting("experimental-compaction-batch-limit", "2")
+        .setting("compaction-batch-limit", "2")
         .setting("backend-batch-interval", "10s")
         .promise(Promise::default()),
     }

@@ -12,23 +12,42 @@ fn release(version: &str) -> Option<(u32, u32)> {
     Some((minor.parse().ok()?, patch.parse().ok()?))
 }
 
+/// Settings whose flag has its name from 3.6 on: the former name, which 3.7 does not take, and the release with which
+/// it came.
+const FORMER: [(&str, &str, (u32, u32)); 3] = [
+    (
+        "snapshot-catchup-entries",
+        "experimental-snapshot-catchup-entries",
+        (5, 14),
+    ),
+    (
+        "compaction-batch-limit",
+        "experimental-compaction-batch-limit",
+        (4, 0),
+    ),
+    (
+        "compaction-sleep-interval",
+        "experimental-compaction-sleep-interval",
+        (5, 16),
+    ),
+];
+
 /// The flag for a setting in this version of etcd.
 ///
 /// # Errors
 /// Which release is the first that has one, in words.
 pub(super) fn flag<'a>(version: &str, setting: &'a str) -> Result<&'a str, String> {
     let release = release(version);
-    let is_from = |first| release.is_none_or(|release| release >= first);
-    let first = match setting {
-        "snapshot-catchup-entries" if is_from((6, 0)) => return Ok(setting),
-        "snapshot-catchup-entries" if is_from((5, 14)) => {
-            return Ok("experimental-snapshot-catchup-entries");
-        }
-        "snapshot-catchup-entries" => "3.5.14",
-        "unsafe-no-fsync" if !is_from((4, 10)) => "3.4.10",
-        _ => return Ok(setting),
+    let is_from = |first: (u32, u32)| release.is_none_or(|release| release >= first);
+    let renamed = FORMER.into_iter().find(|(name, ..)| *name == setting);
+    let (minor, patch) = match renamed {
+        Some(_) if is_from((6, 0)) => return Ok(setting),
+        Some((_, former, first)) if is_from(first) => return Ok(former),
+        Some((.., first)) => first,
+        None if setting == "unsafe-no-fsync" && !is_from((4, 10)) => (4, 10),
+        None => return Ok(setting),
     };
-    Err(format!("--{setting} came with etcd {first}"))
+    Err(format!("--{setting} came with etcd 3.{minor}.{patch}"))
 }
 
 /// Whether members that have these versions in turn can run a scenario with these settings and faults.
@@ -98,6 +117,19 @@ mod tests {
             let why = catchup(version).expect_err(version);
             assert!(why.contains("3.5.14"), "{why}");
         }
+        let limit = |version| flag(version, "compaction-batch-limit");
+        for version in ["v3.4.3", "v3.5.13", "v3.5.35"] {
+            assert_eq!(limit(version), Ok("experimental-compaction-batch-limit"));
+        }
+        for version in ["v3.6.0", "v3.7.3"] {
+            assert_eq!(limit(version), Ok("compaction-batch-limit"));
+        }
+        let interval = |version| flag(version, "compaction-sleep-interval");
+        let former = "experimental-compaction-sleep-interval";
+        assert_eq!(interval("v3.5.16"), Ok(former));
+        assert_eq!(interval("v3.7.3"), Ok("compaction-sleep-interval"));
+        let why = interval("v3.5.15").expect_err("it has none");
+        assert!(why.contains("3.5.16"), "{why}");
         let no_fsync = |version| flag(version, "unsafe-no-fsync").is_ok();
         let versions = ["v3.4.9", "v3.4.10", "v3.5.0", "v3.6.16"];
         assert_eq!(versions.map(no_fsync), [false, true, true, true]);

@@ -121,6 +121,28 @@ fn the_versions_of_a_bug_can_run_its_plan_and_another_that_cannot_is_refused() {
         .expect_err("no such flag")
         .to_string();
     assert!(why.contains("--snapshot-catchup-entries"), "{why}");
+    let why = can("19179", "v3.5.9")
+        .expect_err("no such flag")
+        .to_string();
+    assert!(why.contains("--compaction-sleep-interval"), "{why}");
+}
+
+#[test]
+fn a_compaction_is_made_long_in_each_version_by_the_flags_that_it_has() {
+    let flags = |name, version| {
+        let plan = find(name).expect("a bug").plan(version, 4);
+        plan.layout("7").flags("bare-7-0")
+    };
+    let former = flags("17780", "v3.5.13");
+    assert!(former.contains(&"--experimental-compaction-batch-limit=2".to_owned()));
+    for (name, wanted) in [
+        ("17780", "--compaction-batch-limit=2"),
+        ("19179", "--compaction-batch-limit=10"),
+        ("19179", "--compaction-sleep-interval=100ms"),
+    ] {
+        let later = flags(name, "v3.7.3");
+        assert!(later.contains(&wanted.to_owned()), "{name}: {later:?}");
+    }
 }
 
 #[test]
