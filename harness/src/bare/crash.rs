@@ -14,6 +14,8 @@ struct Ended {
     exit_code: i64,
     /// The same in words, with what it said last.
     told: String,
+    /// The panic that its log ends with, and the stack behind it.
+    panic: Option<String>,
 }
 
 impl BareCluster {
@@ -33,30 +35,50 @@ impl BareCluster {
         (ended.exit_code != KILLED).then_some(ended.told)
     }
 
+    /// Whether a member has ended by a panic that says this, itself or in its stack.
+    pub(crate) async fn has_panicked(&self, words: &str) -> bool {
+        for name in self.layout().names() {
+            let ended = self.end_of(&name).await;
+            let panic = ended.and_then(|ended| ended.panic);
+            if panic.is_some_and(|panic| panic.contains(words)) {
+                return true;
+            }
+        }
+        false
+    }
+
     async fn end_of(&self, name: &str) -> Option<Ended> {
         let seen = self.seen(name).await.ok()?;
         if seen.running || seen.exit_code == 0 {
             return None;
         }
-        let said = match self.log_since_start(name, LINES).await {
-            Ok(log) => last_words(&log),
-            Err(why) => why,
+        let (said, panic) = match self.log_since_start(name, LINES).await {
+            Ok(log) => (last_words(&log), panic_of(&log)),
+            Err(why) => (why, None),
         };
         Some(Ended {
             exit_code: seen.exit_code,
             told: format!("{name} ended with {}: {said}", seen.exit_code),
+            panic,
         })
     }
 }
 
-/// The panic that a log of a Go program ends with, behind which is only its stack; else its last lines.
-fn last_words(log: &str) -> String {
+/// The panic that a log of a Go program ends with, behind which is only its stack.
+fn panic_of(log: &str) -> Option<String> {
     let lines: Vec<&str> = log.lines().collect();
-    let panic = lines.iter().rev().find(|line| line.starts_with("panic: "));
-    match panic {
-        Some(panic) => (*panic).to_owned(),
-        None => lines[lines.len().saturating_sub(LAST)..].join("\n"),
+    let begin = lines.iter().rposition(|line| line.starts_with("panic: "))?;
+    Some(lines[begin..].join("\n"))
+}
+
+/// What such a panic says, without the stack; else the last lines.
+fn last_words(log: &str) -> String {
+    let panic = panic_of(log).unwrap_or_default();
+    if let Some(said) = panic.lines().next() {
+        return said.to_owned();
     }
+    let lines: Vec<&str> = log.lines().collect();
+    lines[lines.len().saturating_sub(LAST)..].join("\n")
 }
 
 #[cfg(test)]
@@ -73,6 +95,7 @@ mod tests {
             "2026-11-30T06:00:07.000000002Z [signal SIGSEGV: segmentation violation]\n",
             "2026-11-30T06:00:07.000000003Z \n",
             "2026-11-30T06:00:07.000000004Z goroutine 7 [running]:\n",
+            "2026-11-30T06:00:07.000000005Z go.etcd.io/etcd/etcdserver.warn(0xc000)\n",
         ];
         let log = log.map(log_line).concat();
         let fake = FakeDocker::new(move |request| match request {
@@ -103,6 +126,17 @@ mod tests {
             let (_docker, healthy) = cluster(state);
             assert_eq!(healthy.ended().await, None, "{state}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_told_by_the_functions_of_its_stack_and_not_by_what_was_logged_before() {
+        let (_docker, panicked) = cluster(r#""Running":false,"ExitCode":2"#);
+        assert!(panicked.has_panicked("etcdserver.warn(").await);
+        assert!(panicked.has_panicked("nil pointer").await);
+        assert!(!panicked.has_panicked("etcdserver.apply(").await);
+        assert!(!panicked.has_panicked("level").await, "before the panic");
+        let (_docker, runs) = cluster(r#""Running":true,"ExitCode":0"#);
+        assert!(!runs.has_panicked("etcdserver.warn(").await);
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub struct Hunt {
     pub limit: Duration,
     /// Checks that show it.
     pub checks: &'static [&'static str],
-    /// A part of the panic with which a member ends that shows it.
+    /// A part of the panic with which a member ends that shows it, or of its stack.
     pub panic: Option<&'static str>,
 }
 

@@ -474,8 +474,7 @@ impl<'a> BareRun<'a> {
         let Some(panic) = self.plan.hunt.and_then(|hunt| hunt.panic) else {
             return;
         };
-        let ended = self.cluster.ended().await;
-        if ended.is_some_and(|ended| ended.contains(panic)) {
+        if self.cluster.has_panicked(panic).await {
             self.log.phase(CRASHED);
             self.crashed = true;
         }
