@@ -14,7 +14,7 @@ use crate::wait::pause;
 /// Pause of a member between two, also where it does not run.
 const BETWEEN: Duration = Duration::from_millis(20);
 
-/// What defragments them until it is ended.
+/// What defragments them until it is ended, or dropped.
 pub(crate) struct Defrags {
     done: Arc<AtomicU32>,
     stop: watch::Sender<bool>,
@@ -55,7 +55,8 @@ async fn one(
     name: &str,
     (done, stopping): (&AtomicU32, &watch::Receiver<bool>),
 ) {
-    while !*stopping.borrow() {
+    // It has no sender any more where the run has panicked.
+    while !*stopping.borrow() && stopping.has_changed().is_ok() {
         let command = ["/usr/local/bin/etcdctl", "defrag"];
         let ran = cluster.run(name, &command).await;
         // A member that was killed meanwhile cannot answer.
@@ -68,6 +69,8 @@ async fn one(
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt as _;
+
     use super::*;
     use crate::bare::member::Layout;
     use crate::cluster::fake_docker::FakeDocker;
@@ -83,5 +86,15 @@ mod tests {
         assert_eq!(defrags.end().await, 0);
         let asked = fake.asked();
         assert!(asked[0].contains("/containers/bare-r-0/exec"), "{asked:?}");
+    }
+
+    #[tokio::test]
+    async fn it_ends_with_the_run_that_began_it() {
+        let fake = FakeDocker::new(|_| (404, br#"{"message":"no such container"}"#.to_vec()));
+        let cluster = BareCluster::new(fake.docker.clone(), Layout::new("r", 1, &[]));
+        let (stop, stopping) = watch::channel(false);
+        drop(stop);
+        let ended = all(cluster, Arc::default(), stopping).now_or_never();
+        assert!(ended.is_some(), "nothing can tell it to end");
     }
 }
