@@ -52,7 +52,7 @@ impl<'a> BareClient<'a> {
             })
             .await?;
         if let Some(users) = users {
-            users.give(cluster, 0).await?;
+            users.give(cluster).await?;
         }
         cluster.start(&name).await?;
         Ok(Self { cluster, name })

@@ -353,7 +353,7 @@ impl<'a> BareRun<'a> {
         let defrags = self.defragment(trial).await;
         let (on, came) = self.inject_all(trial, round, &before).await;
         let came = self.end_defrags(defrags).await && came;
-        let came = came && self.replace_user(round).await;
+        let came = came && self.replace_user().await;
         match trial.until {
             // Without the faults there is nothing to wait for.
             Some(event) if came => {
@@ -435,11 +435,11 @@ impl<'a> BareRun<'a> {
     }
 
     /// Replaces the clients' user, where they have one; without that the run proves nothing.
-    async fn replace_user(&mut self, round: u32) -> bool {
-        let Some(users) = &self.users else {
+    async fn replace_user(&mut self) -> bool {
+        let Some(users) = &mut self.users else {
             return true;
         };
-        let replaced = users.replace(self.cluster, round + 1).await;
+        let replaced = users.replace(self.cluster).await;
         self.log.need("users", replaced.as_ref());
         replaced.is_ok()
     }

@@ -18,6 +18,10 @@ const ADMIN: &str = "access/admin";
 /// The users of a run, which have one password.
 pub(crate) struct Users {
     password: String,
+    /// Number of the clients' user.
+    current: u32,
+    /// Number of the newest that was to be made. One that failed may be there, so that none has it again.
+    newest: u32,
 }
 
 /// The name of the clients' user with this number.
@@ -39,13 +43,15 @@ impl Users {
     pub(crate) fn new() -> Self {
         Self {
             password: format!("{:032x}", rand::random::<u128>()),
+            current: 0,
+            newest: 0,
         }
     }
 
-    /// Puts what logs clients in into their container: their user with this number, and the administrator.
-    pub(crate) async fn give(&self, cluster: &BareCluster, number: u32) -> Result<(), BareError> {
+    /// Puts what logs clients in into their container: their user, and the administrator.
+    pub(crate) async fn give(&self, cluster: &BareCluster) -> Result<(), BareError> {
         let container = cluster.layout().client();
-        let user = client(number);
+        let user = client(self.current);
         for (folder, name) in [(USER, user.as_str()), (ADMIN, ROOT)] {
             for (file, text) in [("username", name), ("password", self.password.as_str())] {
                 let path = format!("{folder}/{file}");
@@ -70,27 +76,34 @@ impl Users {
         Ok(())
     }
 
-    /// Replaces the clients' user by the one with this number, from 1 on.
-    pub(crate) async fn replace(&self, cluster: &BareCluster, number: u32) -> Result<(), String> {
+    /// Replaces the clients' user by another one.
+    pub(crate) async fn replace(&mut self, cluster: &BareCluster) -> Result<(), String> {
         let status = cluster.look().await?;
         let leader = status.leader().ok_or("no member leads")?;
-        let replaced = self.replace_at(cluster, leader, number).await;
+        let replaced = self.replace_at(cluster, leader).await;
         replaced.map_err(|error| error.to_string())
     }
 
     /// The former user goes when clients have the new one: they log in again when their token is refused.
-    async fn replace_at(
-        &self,
-        cluster: &BareCluster,
-        leader: &str,
-        number: u32,
-    ) -> Result<(), BareError> {
-        for command in self.added(number) {
+    async fn replace_at(&mut self, cluster: &BareCluster, leader: &str) -> Result<(), BareError> {
+        for command in self.begin_next() {
             self.ask(cluster, (leader, true), &command).await?;
         }
-        self.give(cluster, number).await?;
-        let former = format!("user delete {}", client(number.saturating_sub(1)));
+        let former = self.take_next();
+        self.give(cluster).await?;
         self.ask(cluster, (leader, true), &former).await
+    }
+
+    /// What makes the next user.
+    fn begin_next(&mut self) -> [String; 2] {
+        self.newest += 1;
+        self.added(self.newest)
+    }
+
+    /// Makes that the clients' user; what removes the one that they had.
+    fn take_next(&mut self) -> String {
+        let former = std::mem::replace(&mut self.current, self.newest);
+        format!("user delete {}", client(former))
     }
 
     /// What makes the first users.
@@ -149,6 +162,7 @@ mod tests {
     fn members_are_closed_when_clients_have_a_user_with_the_rights_of_a_run() {
         let users = Users {
             password: "secret".to_owned(),
+            ..Users::new()
         };
         let first = users.first();
         assert_eq!(first.last().map(String::as_str), Some("auth enable"));
@@ -167,5 +181,18 @@ mod tests {
         ];
         assert_eq!(users.added(1), next);
         assert_ne!(Users::new().password, Users::new().password);
+    }
+
+    #[test]
+    fn the_user_that_clients_have_is_removed_also_after_one_that_they_never_got() {
+        let mut users = Users::new();
+        let [first, _] = users.begin_next();
+        assert!(first.starts_with("user add client-1:"), "{first}");
+        assert_eq!(users.take_next(), "user delete client-0");
+        // It could not be made.
+        users.begin_next();
+        let [third, _] = users.begin_next();
+        assert!(third.starts_with("user add client-3:"), "{third}");
+        assert_eq!(users.take_next(), "user delete client-1");
     }
 }
