@@ -242,7 +242,7 @@ impl Scenario {
         self.with(|trial| trial.load.negative = true)
     }
 
-    /// So many watches begin at revision 1 in one stream on each member, again and again.
+    /// So many watches of everything begin in one stream on each member, again and again.
     #[must_use]
     pub fn watches_crowded(self, watches: u32) -> Self {
         self.with(|trial| trial.load.crowd = watches.saturating_sub(1))

@@ -35,7 +35,7 @@ pub struct Load {
     /// So many revisions ahead of what is there a further watch begins on each member, again and again; 0: none.
     pub future: u32,
     /// So many other watches begin at revision 1 in the stream of a further watch on each member, up to 450. That one
-    /// begins there too, or at the compaction, again and again; 0: none.
+    /// begins at the first event, or behind the compaction, again and again; 0: none.
     pub crowd: u32,
     /// True when two further watches begin on each member again and again: one at revision -1, and one in the past.
     pub negative: bool,

@@ -126,7 +126,7 @@ pub(crate) struct Rates {
     /// after it has begun; 0 for none.
     pub(crate) future: i64,
     /// So many other watches begin at revision 1 in the stream of a further watch on each member, and watch a key that
-    /// no client writes. The further one begins at revision 1 too, and where that is compacted at the compacted
+    /// no client writes. The further one begins at the first event, and where that is compacted behind the compacted
     /// revision, again and again. 0 for none of them.
     pub(crate) crowd: u32,
     /// True when two further watches begin on each member again and again: one at revision -1, which etcd must refuse,

@@ -57,8 +57,9 @@ pub(crate) enum Begin {
     Past,
     /// At revision -1, which no etcd has.
     Negative,
-    /// At revision 1, and at the compacted one where etcd has told it instead. So many other watches begin with one at
-    /// revision 1, in its stream.
+    /// At revision 1, and at the compacted one where etcd has told it instead. Where so many other watches begin in its
+    /// stream, it is from the first event on, and behind the compacted revision: by another bug (18089) some versions
+    /// lose a delete at that.
     Compacted(u32),
 }
 
@@ -77,6 +78,14 @@ impl Begin {
         }
     }
 
+    /// Where the stream begins behind one that was told this compacted revision, or none.
+    fn after(self, compacted: Option<i64>) -> i64 {
+        match self {
+            Self::Compacted(1..) => compacted.map_or(FIRST_EVENT, |revision| revision + 1),
+            _ => compacted.unwrap_or(BEGINNING),
+        }
+    }
+
     /// True when it depends on the revision of the member.
     fn asks_first(self) -> bool {
         matches!(self, Self::Ahead(_) | Self::Past)
@@ -85,7 +94,7 @@ impl Begin {
     /// How many other watches begin with one at this revision, in its stream.
     fn others(self, start: i64) -> u32 {
         match self {
-            Self::Compacted(others) if start == BEGINNING => others,
+            Self::Compacted(others) if start == FIRST_EVENT => others,
             _ => 0,
         }
     }
@@ -202,7 +211,7 @@ impl Streams<'_> {
         let begin = self.watcher.begin;
         let compacted = self.compacted.take();
         if matches!(begin, Begin::Compacted(_)) {
-            self.next = compacted.unwrap_or(BEGINNING);
+            self.next = begin.after(compacted);
         }
         if !begin.asks_first() {
             self.next = begin.at((self.stream, self.next), 0);
@@ -411,10 +420,15 @@ mod tests {
     }
 
     #[test]
-    fn a_crowd_begins_with_a_watch_at_the_beginning_and_its_responses_are_told_apart() {
+    fn a_crowd_begins_with_a_watch_of_all_and_its_responses_are_told_apart() {
         let crowded = Begin::Compacted(400);
-        assert_eq!([BEGINNING, 40].map(|start| crowded.others(start)), [400, 0]);
-        assert_eq!(Begin::Continued.others(BEGINNING), 0);
+        let starts = [None, Some(40)].map(|told| crowded.after(told));
+        // One that begins at the beginning has to continue where it ended.
+        assert_eq!(starts, [FIRST_EVENT, 41]);
+        assert_eq!(starts.map(|start| crowded.others(start)), [400, 0]);
+        assert_eq!(Begin::Continued.others(FIRST_EVENT), 0);
+        let alone = Begin::Compacted(0);
+        assert_eq!([None, Some(40)].map(|told| alone.after(told)), [1, 40]);
         let mut own = None;
         for (watch, other) in [(-1, false), (0, false), (7, true), (-1, false), (0, false)] {
             assert_eq!(is_of_another(&mut own, watch), other, "{watch}");
