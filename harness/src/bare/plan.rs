@@ -98,6 +98,10 @@ impl BarePlan {
             version: version.to_owned(),
             reason,
         };
+        for version in versions.iter().filter(|_| self.has_users()) {
+            let tells = release::tells_status(version);
+            tells.map_err(|reason| refused((*version, reason)))?;
+        }
         release::can_run(&versions, &names, faults).map_err(refused)
     }
 

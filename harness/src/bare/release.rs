@@ -84,6 +84,23 @@ pub(super) fn can_run<'a>(
     Ok(())
 }
 
+/// The newest release of which members with users are known to tell others their status: 3.5.31 and 3.6.1 do not.
+const OPEN_STATUS: (u32, u32) = (5, 27);
+
+/// Whether members of this version tell their status when they have users: it is asked for as none of them.
+///
+/// # Errors
+/// Why not, in words.
+pub(super) fn tells_status(version: &str) -> Result<(), String> {
+    if release(version).is_some_and(|release| release <= OPEN_STATUS) {
+        return Ok(());
+    }
+    let (minor, patch) = OPEN_STATUS;
+    Err(format!(
+        "behind 3.{minor}.{patch} members with users tell their status to users alone, and it is asked for as none"
+    ))
+}
+
 /// True for a version that a member of 3.4 can have in its cluster.
 fn is_beside_3_4(version: &str) -> bool {
     release(version).is_some_and(|(minor, _)| matches!(minor, 4 | 5))

@@ -125,6 +125,11 @@ fn the_versions_of_a_bug_can_run_its_plan_and_another_that_cannot_is_refused() {
         .expect_err("no such flag")
         .to_string();
     assert!(why.contains("--compaction-sleep-interval"), "{why}");
+    assert!(can("14571", "v3.5.27").is_ok());
+    for version in ["v3.5.35", "v3.6.1", "v3.7.3", "main"] {
+        let why = can("14571", version).expect_err(version).to_string();
+        assert!(why.contains("users alone"), "{why}");
+    }
 }
 
 #[test]
