@@ -91,7 +91,7 @@ mod tests {
     #[tokio::test]
     async fn it_ends_with_the_run_that_began_it() {
         let fake = FakeDocker::new(|_| (404, br#"{"message":"no such container"}"#.to_vec()));
-        let cluster = BareCluster::new(fake.docker.clone(), Layout::new("r", 1, &[]));
+        let cluster = BareCluster::new(fake.docker, Layout::new("r", 1, &[]));
         let (stop, stopping) = watch::channel(false);
         drop(stop);
         let ended = all(cluster, Arc::default(), stopping).now_or_never();
