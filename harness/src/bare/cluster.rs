@@ -4,10 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use bollard::Docker;
-use bollard::models::{
-    ContainerCreateBody, EndpointSettings, HostConfig, NetworkConnectRequest, NetworkCreateRequest,
-    NetworkDisconnectRequest,
-};
+use bollard::models::{ContainerCreateBody, HostConfig};
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, KillContainerOptionsBuilder, LogsOptionsBuilder,
     StartContainerOptions,
@@ -76,27 +73,6 @@ impl BareCluster {
         &self.layout
     }
 
-    /// Makes the network, or both.
-    pub(crate) async fn make_networks(&self) -> Result<(), BareError> {
-        self.make_network(self.layout.network()).await?;
-        match self.layout.peers() {
-            Some(name) => self.make_network(name).await,
-            None => Ok(()),
-        }
-    }
-
-    async fn make_network(&self, name: String) -> Result<(), BareError> {
-        let request = NetworkCreateRequest {
-            name: name.clone(),
-            driver: Some("bridge".to_owned()),
-            labels: Some(owner::labels(self.layout.run())),
-            ..Default::default()
-        };
-        let made = self.docker.create_network(request).await;
-        made.map_err(|error| BareError::docker(format!("make network {name}"), error))?;
-        Ok(())
-    }
-
     /// Makes and starts all members, which have these images in turn.
     /// `client` is the image that has the program which some of them need.
     pub(crate) async fn start_members(
@@ -161,6 +137,7 @@ impl BareCluster {
     pub(crate) async fn create(&self, recipe: Recipe<'_>) -> Result<(), BareError> {
         let name = recipe.name;
         let body = ContainerCreateBody {
+            networking_config: Some(self.first_place(name).await?),
             image: Some(recipe.image.to_owned()),
             hostname: Some(name.to_owned()),
             entrypoint: Some(recipe.command),
@@ -370,64 +347,6 @@ impl BareCluster {
     pub(crate) async fn unpause(&self, name: &str) -> Result<(), BareError> {
         let resumed = self.docker.unpause_container(name).await;
         resumed.map_err(|error| BareError::docker(format!("unpause container {name}"), error))
-    }
-
-    /// Takes its networks from a container.
-    pub(crate) async fn disconnect(&self, name: &str) -> Result<(), BareError> {
-        self.leave(name, &self.layout.network()).await?;
-        self.leave_peers(name).await
-    }
-
-    /// Takes a member's network to the other members from it, where they have one of their own.
-    pub(crate) async fn leave_peers(&self, name: &str) -> Result<(), BareError> {
-        match self.layout.peers() {
-            Some(network) => self.leave(name, &network).await,
-            None => Ok(()),
-        }
-    }
-
-    async fn leave(&self, name: &str, network: &str) -> Result<(), BareError> {
-        let request = NetworkDisconnectRequest {
-            container: name.to_owned(),
-            force: Some(true),
-        };
-        let done = self.docker.disconnect_network(network, request).await;
-        done.map_err(|error| BareError::docker(format!("disconnect container {name}"), error))
-    }
-
-    /// Gives them back.
-    pub(crate) async fn connect(&self, name: &str) -> Result<(), BareError> {
-        self.join(name, &self.layout.network(), None).await?;
-        self.join_peers(name).await
-    }
-
-    /// Connects a member to the other members, where they have a network of their own.
-    pub(crate) async fn join_peers(&self, name: &str) -> Result<(), BareError> {
-        match self.layout.peers() {
-            Some(network) => {
-                self.join(name, &network, Some(self.layout.peer(name)))
-                    .await
-            }
-            None => Ok(()),
-        }
-    }
-
-    /// Connects a container to a network, there with one more name.
-    async fn join(
-        &self,
-        name: &str,
-        network: &str,
-        alias: Option<String>,
-    ) -> Result<(), BareError> {
-        let request = NetworkConnectRequest {
-            container: name.to_owned(),
-            endpoint_config: Some(EndpointSettings {
-                aliases: alias.map(|alias| vec![alias]),
-                ..Default::default()
-            }),
-        };
-        let done = self.docker.connect_network(network, request).await;
-        done.map_err(|error| BareError::docker(format!("connect container {name}"), error))
     }
 
     /// The end of a container's log, so many lines or `all`; what cannot be read is left out.

@@ -35,6 +35,7 @@ pub(crate) mod leftovers;
 mod links;
 mod member;
 mod moment;
+mod network;
 mod packets;
 mod plan;
 mod power;
