@@ -206,6 +206,10 @@ impl BarePlan {
         if let Some(trial) = self.trial() {
             expectations.operations.extend(trial.load.kinds());
             expectations.contested_locks = trial.load.contested();
+            if trial.load.lone_deletes > 0 {
+                // One client sends ten a second and waits for every answer, and the fault is over in half a second.
+                expectations.traffic.during = 3;
+            }
             let usual = auto_compaction::PLAIN;
             expectations.auto_compaction = auto_compaction::of(&trial.settings, usual);
         }

@@ -151,6 +151,18 @@ fn a_compaction_is_made_long_in_each_version_by_the_flags_that_it_has() {
 }
 
 #[test]
+fn a_client_that_sends_little_can_prove_that_it_was_there() {
+    for bug in all() {
+        let plan = bug.plan(bug.affected, 4);
+        let slow = plan
+            .trial()
+            .is_some_and(|trial| trial.load.lone_deletes > 0);
+        let during = plan.expectations().traffic.during;
+        assert_eq!(during, if slow { 3 } else { 10 }, "{}", bug.name);
+    }
+}
+
+#[test]
 fn one_command_makes_the_images_of_a_bug() {
     let command = |name: &str| find(name).expect("a bug").images_by();
     assert_eq!(command("15220"), "images/etcd.sh v3.5.7 v3.5.9");
