@@ -1,5 +1,5 @@
-//! The networks of one run. A member keeps its address for as long as the run lasts: where several are killed and started
-//! again, a client that still dials the address of one would otherwise meet another.
+//! The networks of one run. A member keeps its address for as long as the run lasts: where several are killed and
+//! started again, a client that still dials the address of one would otherwise meet another.
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
@@ -62,7 +62,7 @@ impl BareCluster {
         Ok(())
     }
 
-    /// None where it has no room for fixed addresses.
+    /// None where it is too small for fixed addresses.
     async fn subnet(&self, network: &str) -> Result<Option<Subnet>, BareError> {
         let found = self.docker().inspect_network(network, None).await;
         let found = found

@@ -43,8 +43,8 @@ impl BarePlan {
     /// member count unless said otherwise.
     ///
     /// # Errors
-    /// [`PlanError`] for a name or a count that does not exist, or versions that no member would have, or that cannot run
-    /// it.
+    /// [`PlanError`] for a name or a count that does not exist, or versions that no member would have, or that cannot
+    /// run it.
     pub fn named(
         name: &str,
         members: Option<u32>,

@@ -1,5 +1,5 @@
-//! What differs between the releases of etcd that members can have: their flags, their failpoints, and which of them run
-//! in one cluster. Pure.
+//! What differs between the releases of etcd that members can have: their flags, their failpoints, and which of them
+//! run in one cluster. Pure.
 
 use crate::bare::gofail;
 use crate::faults::Fault;
