@@ -210,6 +210,11 @@ impl BarePlan {
                 // One client sends ten a second and waits for every answer, and the fault is over in half a second.
                 expectations.traffic.during = 3;
             }
+            if trial.load.compacts_deletes {
+                // No client but these few writes then, which wait for compactions that last a second.
+                expectations.traffic.before = 5;
+                expectations.traffic.after = 5;
+            }
             let usual = auto_compaction::PLAIN;
             expectations.auto_compaction = auto_compaction::of(&trial.settings, usual);
         }

@@ -159,6 +159,11 @@ fn a_client_that_sends_little_can_prove_that_it_was_there() {
             .is_some_and(|trial| trial.load.lone_deletes > 0);
         let during = plan.expectations().traffic.during;
         assert_eq!(during, if slow { 3 } else { 10 }, "{}", bug.name);
+        let few = plan
+            .trial()
+            .is_some_and(|trial| trial.load.compacts_deletes);
+        let after = plan.expectations().traffic.after;
+        assert_eq!(after, if few { 5 } else { 10 }, "{}", bug.name);
     }
 }
 
