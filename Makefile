@@ -59,7 +59,7 @@ bugs-smoke: ## two known bugs of etcd are found in the versions that the suite h
 	$(HARNESS) bug 20221 --seeds 1 --clean 0 --within 720
 
 .PHONY: bugs
-bugs: ## every known bug of etcd that there is a plan for, and a run of a version without it: an hour
+bugs: ## every known bug of etcd that there is a plan for, and a run of a version without it: one to two hours
 	images/docker.sh
 	images/rust.sh workload
 	images/etcd.sh $(BUGS_IN)
