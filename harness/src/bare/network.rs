@@ -13,7 +13,7 @@ use crate::bare::BareError;
 use crate::bare::cluster::BareCluster;
 use crate::deploy::owner;
 
-/// Members' addresses begin so far behind the first of the network, which is Docker's own.
+/// Members' addresses begin so far behind the first of the network: the bridge may have one of those.
 const FIRST: u32 = 10;
 /// Another process may take a free subnet before this one.
 const TRIES: u32 = 5;
@@ -28,9 +28,9 @@ impl BareCluster {
         }
     }
 
-    /// Docker knows which subnet is free, and gives fixed addresses in one alone that it was told.
+    /// Makes it twice: Docker knows which subnet is free, and takes fixed addresses only where it was told the subnet.
     async fn make_network(&self, name: String) -> Result<(), BareError> {
-        let mut tries = 1..=TRIES;
+        let mut tries = TRIES;
         loop {
             self.request_network(&name, None).await?;
             let Some(free) = self.subnet(&name).await? else {
@@ -39,8 +39,8 @@ impl BareCluster {
             let removed = self.docker().remove_network(&name).await;
             removed.map_err(|error| BareError::docker(format!("remove network {name}"), error))?;
             let made = self.request_network(&name, Some(free)).await;
-            tries.next();
-            if made.is_ok() || tries.is_empty() {
+            tries -= 1;
+            if made.is_ok() || tries == 0 {
                 return made;
             }
         }
