@@ -54,7 +54,8 @@ impl Handoff {
         })
     }
 
-    /// True from the begin of a hand-over on, unless leadership stays.
+    /// True from the begin of a hand-over on, unless leadership stays. Once it has moved, no later request ends this:
+    /// the pod stops, whatever a second operator or the preStop hook finds that has nothing left to move.
     pub(crate) fn moving(&self) -> watch::Receiver<bool> {
         self.moving.subscribe()
     }
@@ -72,10 +73,10 @@ impl Handoff {
         });
         if begun {
             let this = Arc::clone(self);
-            this.moving.send_replace(true);
+            let moved = this.moving.send_replace(true);
             tokio::spawn(async move {
                 let answer = this.work(to).await;
-                this.moving.send_replace(answer.moved);
+                this.moving.send_replace(moved || answer.moved);
                 tracing::info!(?answer, "the hand-over ended");
                 this.phase.send_replace(Phase::Done(answer));
             });
@@ -211,6 +212,26 @@ mod tests {
         for follows in [true, false] {
             let told = told(follows, false);
             assert!(told.contains("still connected to this pod"), "{told}");
+        }
+    }
+
+    /// Before it: whether an earlier request has moved leadership.
+    #[tokio::test]
+    async fn a_request_that_moves_nothing_takes_no_earlier_move_back() {
+        let config = Config::from_lookup(&|name| match name {
+            "POD_NAME" | "POD_UID" | "KB_CLUSTER_UID" | "KB_HEADLESS_DOMAIN" => {
+                Some("x".to_owned())
+            }
+            _ => None,
+        });
+        let config = Arc::new(config.expect("config"));
+        for before in [false, true] {
+            // No etcd listens there: leadership stays.
+            let own = Client::new("http://127.0.0.1:1", &Tls::default()).expect("a client");
+            let handoff = Handoff::new(Arc::clone(&config), own);
+            handoff.moving.send_replace(before);
+            assert!(!handoff.hand_over(None).await.moved);
+            assert_eq!(*handoff.moving().borrow(), before);
         }
     }
 
