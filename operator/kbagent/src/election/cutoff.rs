@@ -53,7 +53,7 @@ pub(super) struct Peers {
     pub(super) own: Client,
     pub(super) knowledge: watch::Receiver<Knowledge>,
     pub(super) addresses: watch::Receiver<BTreeMap<String, SocketAddr>>,
-    /// Told at each look that finds no majority.
+    /// Told when a majority is lost.
     pub(super) doubted: Arc<watch::Sender<Option<Instant>>>,
 }
 
@@ -79,10 +79,7 @@ impl Peers {
     }
 
     fn tell(&self, found: &watch::Sender<Option<CutOff>>, now: Option<CutOff>) {
-        found.send_replace(now);
-        if now.is_some() {
-            self.doubted.send_replace(Some(Instant::now()));
-        }
+        tell(found, &self.doubted, now);
     }
 
     /// The own member and its term, while it leads.
@@ -129,6 +126,19 @@ impl Peers {
             }
             sleep(pause).await;
         }
+    }
+}
+
+/// Only the first look that finds no majority is a reason to ask the others at the fast interval: a cut may last. The
+/// agent of a leader that comes later says so itself.
+fn tell(
+    found: &watch::Sender<Option<CutOff>>,
+    doubted: &watch::Sender<Option<Instant>>,
+    now: Option<CutOff>,
+) {
+    let before = found.send_replace(now);
+    if now.is_some() && before.is_none() {
+        doubted.send_replace(Some(Instant::now()));
     }
 }
 
@@ -240,6 +250,30 @@ mod tests {
         let claim = CutOff { since, until };
         assert_eq!(claim.silence(until - milli), Some(second - milli));
         assert_eq!(claim.silence(until), None);
+    }
+
+    #[test]
+    fn a_cut_that_lasts_is_a_reason_to_ask_once() {
+        let since = Instant::now();
+        let until = since + Duration::from_secs(1);
+        let cut = Some(CutOff { since, until });
+        let (found, seen) = watch::channel(None);
+        let (doubted, mut told) = watch::channel(None);
+        let looks = [
+            (None, false),
+            (cut, true),
+            (cut, false),
+            (cut, false),
+            (None, false),
+            (cut, true),
+        ];
+        for (now, reason) in looks {
+            tell(&found, &doubted, now);
+            assert_eq!(seen.borrow().is_some(), now.is_some());
+            assert_eq!(told.has_changed().expect("open"), reason);
+            told.mark_unchanged();
+        }
+        assert!(told.borrow().is_some());
     }
 
     #[test]

@@ -48,7 +48,7 @@ pub struct Trouble {
     pub alarm: Arc<Notify>,
     /// The leader may have died.
     pub news: Arc<Notify>,
-    /// When the own member was last seen to lead without a majority of its peers, or another one said that it leads
+    /// When the own member, while it leads, last lost the majority of its peers, or another one said that it leads
     /// instead: the others are to be asked.
     pub doubted: Arc<watch::Sender<Option<Instant>>>,
 }
