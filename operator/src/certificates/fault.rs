@@ -15,6 +15,49 @@ pub(crate) struct Place {
     pub key: String,
 }
 
+/// What is out of time, and what helps: members trust the CA that they were started with, and no other one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Remedy {
+    /// A certificate that a CA signed.
+    Certificate,
+    /// The operator's own CA.
+    OwnCa,
+    /// A user's CA.
+    UserCa,
+}
+
+impl Remedy {
+    fn expired(self) -> &'static str {
+        match self {
+            Remedy::Certificate => "replace it, and keep the CA that signs it",
+            Remedy::OwnCa => {
+                "members trust no other CA, so restore a backup into a new Cluster. Without members delete the Secret, and \
+                 another CA is made"
+            }
+            Remedy::UserCa => {
+                "members trust no other CA, so restore a backup into a new Cluster. Without members put another CA there, \
+                 and what it signs"
+            }
+        }
+    }
+
+    fn early(self) -> &'static str {
+        match self {
+            Remedy::Certificate => {
+                "Set the clocks of the nodes, or replace it, and keep the CA that signs it"
+            }
+            Remedy::OwnCa => {
+                "Set the clocks of the nodes, or wait until then, as members trust no other CA. Without members delete the \
+                 Secret, and another CA is made"
+            }
+            Remedy::UserCa => {
+                "Set the clocks of the nodes, or wait until then, as members trust no other CA. Without members put another \
+                 CA there, and what it signs"
+            }
+        }
+    }
+}
+
 /// What is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Fault {
@@ -73,9 +116,7 @@ pub(crate) enum Fault {
         field: String,
     },
     /// Too late.
-    #[error(
-        "Secret {secret}, key {field:?}: the certificate expired on {date}: replace it, and keep the CA that signs it"
-    )]
+    #[error("Secret {secret}, key {field:?}: the certificate expired on {date}: {}", .remedy.expired())]
     Expired {
         /// The Secret.
         secret: String,
@@ -83,11 +124,14 @@ pub(crate) enum Fault {
         field: String,
         /// Since when.
         date: Timestamp,
+        /// What helps.
+        remedy: Remedy,
     },
     /// Too early.
     #[error(
         "Secret {secret}, key {field:?}: the certificate is not valid before {date}: a clock was ahead when it was issued, or \
-         the operator's is behind. Set the clocks of the nodes, or replace it"
+         the operator's is behind. {}",
+        .remedy.early()
     )]
     NotYetValid {
         /// The Secret.
@@ -96,6 +140,8 @@ pub(crate) enum Fault {
         field: String,
         /// From when on.
         date: Timestamp,
+        /// What helps.
+        remedy: Remedy,
     },
     /// Another CA signed it.
     #[error("Secret {secret}: the certificate in {cert:?} is not signed by the CA in {ca:?}")]

@@ -15,7 +15,7 @@ use webpki::{EndEntityCert, Error as Refused, KeyUsage, anchor_from_trusted_cert
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 
-use super::fault::{Fault, Place};
+use super::fault::{Fault, Place, Remedy};
 use super::names::Names;
 use super::subject::Subject;
 
@@ -72,7 +72,7 @@ pub(crate) fn read_ca(place: &Place, data: &Data, now: Timestamp) -> Result<Read
             field: place.cert.clone(),
         });
     }
-    let (_, not_after) = in_time(place, &place.cert, &parsed, now)?;
+    let (_, not_after) = in_time((place, &place.cert), &parsed, Remedy::OwnCa, now)?;
     Ok(Read {
         cert: text(place, &place.cert, cert)?,
         der: der.to_vec(),
@@ -100,7 +100,8 @@ pub(crate) fn read(
     };
     fits(place, &chain, key)?;
     let parsed = parse(place, &place.cert, first)?;
-    let (not_before, not_after) = in_time(place, &place.cert, &parsed, now)?;
+    let held = (place, place.cert.as_str());
+    let (not_before, not_after) = in_time(held, &parsed, Remedy::Certificate, now)?;
     let wrong = |why: &Refused| unreadable(place, &place.cert, &why.to_string());
     let end = EndEntityCert::try_from(first).map_err(|why| wrong(&why))?;
     let anchors = anchors(place, &ca, now)?;
@@ -146,7 +147,7 @@ fn anchors<'a>(
     let (mut anchors, mut late) = (Vec::new(), None);
     for der in ca {
         let parsed = parse(place, &place.ca, der)?;
-        match in_time(place, &place.ca, &parsed, now) {
+        match in_time((place, &place.ca), &parsed, Remedy::UserCa, now) {
             Err(fault) => late = Some(fault),
             Ok(_) if parsed.is_ca() => anchors.push(
                 anchor_from_trusted_cert(der)
@@ -256,9 +257,9 @@ fn parse<'a>(
 }
 
 fn in_time(
-    place: &Place,
-    field: &str,
+    (place, field): (&Place, &str),
     parsed: &X509Certificate<'_>,
+    remedy: Remedy,
     now: Timestamp,
 ) -> Result<(Timestamp, Timestamp), Fault> {
     let at = |second: i64| {
@@ -274,6 +275,7 @@ fn in_time(
             secret,
             field,
             date,
+            remedy,
         });
     }
     if now < from {
@@ -282,6 +284,7 @@ fn in_time(
             secret,
             field,
             date,
+            remedy,
         });
     }
     Ok((from, until))

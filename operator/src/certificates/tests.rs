@@ -208,6 +208,28 @@ fn a_certificate_out_of_time_is_named_with_its_date() {
 }
 
 #[test]
+fn no_other_ca_is_advised_where_members_would_not_trust_it() {
+    let ahead = after(11 * 365);
+    let made = data(&new_ca("ledger-store", &material(1), ahead).expect("a CA"));
+    let own = |at| {
+        let read = read_ca(&place(), &made, at).map(|ca| ca.not_after);
+        read.expect_err("it is out of time").to_string()
+    };
+    let users = |at| fault(&data(&member(&ca(ahead), now())), &[], at).to_string();
+    for told in [own(now()), own(after(32 * 365)), users(now())] {
+        assert!(told.contains("members trust no other CA"), "{told}");
+        assert!(!told.contains("replace it"), "{told}");
+    }
+    assert!(own(now()).contains("delete the Secret"));
+    assert!(users(now()).contains("put another CA there"));
+    let good = data(&member(&ca(now()), now()));
+    for day in [-1, 366] {
+        let told = fault(&good, &[], after(day)).to_string();
+        assert!(told.contains("replace it, and keep the CA"), "{told}");
+    }
+}
+
+#[test]
 fn a_ca_that_is_out_of_time_signs_nothing() {
     let old = ca(after(-20 * 365 + 100));
     let made = member(&old, now());
