@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use etcd_operator_api::labels::{DEFRAGMENT, OPS_REQUEST_FINALIZER, REBUILD, RECOVER};
-use etcd_operator_api::{OpsPhase, OpsRequest, OpsType};
+use etcd_operator_api::labels::{DEFRAGMENT, INSTANCE, OPS_REQUEST_FINALIZER, REBUILD, RECOVER};
+use etcd_operator_api::{OpsPhase, OpsRequest, OpsRequestSpec, OpsType};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use kube::core::ObjectMeta;
@@ -17,12 +17,26 @@ const REFUSED: Duration = Duration::from_secs(300);
 const UNANSWERED: Duration = Duration::from_secs(3600);
 
 /// Pure: what stands for a request that cannot be read, when it is being deleted. What it has asked for carries its
-/// UID.
+/// UID. Its label names its Cluster, whose other requests it may have kept waiting.
 pub(super) fn stand_in(unread: &ObjectMeta) -> Option<OpsRequest> {
-    unread.deletion_timestamp.as_ref().map(|_| OpsRequest {
+    unread.deletion_timestamp.as_ref()?;
+    let cluster = unread.labels.iter().find_map(|known| known.get(INSTANCE));
+    Some(OpsRequest {
         metadata: unread.clone(),
-        ..OpsRequest::default()
+        spec: OpsRequestSpec {
+            cluster_name: cluster.cloned().unwrap_or_default(),
+            ..OpsRequestSpec::default()
+        },
+        status: None,
     })
+}
+
+/// Whether requests of this type ask by annotations. What stands for one that cannot be read has no such type.
+fn asks(kind: OpsType) -> bool {
+    matches!(
+        kind,
+        OpsType::RebuildInstance | OpsType::RecoverQuorum | OpsType::Custom
+    )
 }
 
 /// Whether the request has the finalizer.
@@ -35,14 +49,10 @@ pub(super) fn is_held(request: &OpsRequest) -> bool {
 /// written.
 pub(super) async fn hold(context: &Context, request: &OpsRequest) -> kube::Result<bool> {
     let phase = request.status.as_ref().and_then(|status| status.phase);
-    let asks = matches!(
-        request.spec.kind,
-        OpsType::RebuildInstance | OpsType::RecoverQuorum | OpsType::Custom
-    );
     let under_way = matches!(phase, Some(OpsPhase::Creating | OpsPhase::Running));
     let client = &context.client;
     match is_held(request) {
-        false if asks && under_way => {
+        false if asks(request.spec.kind) && under_way => {
             let held = finalize(client, request, OPS_REQUEST_FINALIZER).await;
             held.map(|_| true)
         }
@@ -67,14 +77,15 @@ pub(super) fn gives_up(request: &OpsRequest, is_refused: bool, now: &Time) -> bo
 
 /// Pure: what a request leaves that is being deleted, as far as that is known, and what to do about it.
 pub(super) fn left(request: &OpsRequest, act: Option<&Act>, why: &str) -> String {
+    let is_unread = !asks(request.spec.kind);
     let (annotation, kind) = match (act, request.spec.kind) {
         (Some(Act::Unmark), _) | (None, OpsType::RebuildInstance) => (REBUILD, "claims"),
         (Some(Act::Recover(_)), _) | (None, OpsType::RecoverQuorum) => (RECOVER, "InstanceSets"),
         _ => (DEFRAGMENT, "InstanceSets"),
     };
-    let (annotation, kind) = match request.spec.cluster_name.as_str() {
+    let (annotation, kind) = match act {
         // It cannot be read, nor what carries its UID.
-        "" if act.is_none() => (
+        None if is_unread => (
             format!("{REBUILD}, {RECOVER} or {DEFRAGMENT}"),
             "claims or InstanceSets",
         ),
@@ -86,7 +97,7 @@ pub(super) fn left(request: &OpsRequest, act: Option<&Act>, why: &str) -> String
         _ => Vec::new(),
     };
     let which = match known.is_empty() {
-        true if request.spec.cluster_name.is_empty() => {
+        true if is_unread => {
             let own = request.uid().unwrap_or_default();
             format!("{kind} of its namespace where it has UID {own}")
         }

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use etcd_operator_api::condition::ConditionType;
-use etcd_operator_api::{OpsPhase, OpsRequest};
+use etcd_operator_api::{OpsPhase, OpsRequest, labels};
 use kube::ResourceExt;
 use serde_json::json;
 
 use super::super::decide::{Act, Decision, decide};
+use super::super::finalizer::stand_in;
 use super::super::observe::observe;
 use super::super::observed::Seen;
 use super::super::queue::{Patient, awake, before, followers, is_beside};
@@ -54,6 +55,19 @@ fn an_end_brings_up_the_next_and_nothing_else() {
     // One that is deleted while it waits: the next one reports what it waits for now, and it is the first one's turn.
     let gone = all.remove(1);
     assert_eq!(names(&followers(&gone, &all)), ["d", "b"]);
+}
+
+#[test]
+fn one_that_cannot_be_read_any_more_and_goes_brings_up_the_next_of_its_cluster() {
+    let (first, ..) = begun(SCALE_OUT);
+    let all = queue(&[("b", 5), ("c", 6)]);
+    let mut unread = first.metadata;
+    assert!(stand_in(&unread).is_none(), "it stays");
+    unread.deletion_timestamp = Some(at(7));
+    let label = (labels::INSTANCE.to_owned(), "db".to_owned());
+    unread.labels = Some([label].into());
+    let stands = stand_in(&unread).expect("it is being deleted");
+    assert_eq!(names(&followers(&stands, &all)), ["b"]);
 }
 
 #[test]

@@ -268,8 +268,10 @@ fn what_to_do_is_told_before_an_answer_that_may_be_cut() {
         begins.contains(labels::REBUILD) && begins.contains("claims of Cluster db"),
         "{begins}"
     );
-    let mut unread = OpsRequest::default();
-    unread.metadata.uid = Some("u".to_owned());
+    let unread =
+        json!({ "uid": "u", "labels": { labels::INSTANCE: "db" }, "deletionTimestamp": at(0) });
+    let unread = serde_json::from_value(unread).expect("metadata");
+    let unread = stand_in(&unread).expect("it is being deleted");
     let text = left(&unread, None, "it is not permitted");
     for part in [
         labels::REBUILD,
