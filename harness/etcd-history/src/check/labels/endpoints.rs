@@ -18,6 +18,9 @@ const WRITER: &str = "kube-controller-manager";
 /// What shows writes, as a fault names it. While it is stopped the objects are not seen as they change.
 const SHOWS: &str = "kube-apiserver";
 
+/// In the name of a node that it runs on: it stops with that node.
+const RUNS_ON: &str = "control-plane";
+
 /// Judges the endpoints of the leader service.
 pub(super) fn check(case: &Case<'_>, ordered: &[&PodRecord], findings: &mut Findings) {
     let written = written(ordered);
@@ -89,9 +92,17 @@ fn unseen(
         let healed = fault
             .healed
             .map_or(Nanos::MAX, |t| t.saturating_add(settle));
-        fault.target.contains(SHOWS) && since.max(by) <= healed && fault.from <= by
+        hides(fault.target) && since.max(by) <= healed && fault.from <= by
     });
     stopped && !next.deleted && next.role.as_deref() == Some(LEADER)
+}
+
+/// Whether a fault of these targets stops what shows writes. Other processes of its node are no such targets.
+fn hides(target: &str) -> bool {
+    let mut nodes = target
+        .split(", ")
+        .filter_map(|one| one.strip_prefix("node "));
+    target.contains(SHOWS) || nodes.any(|node| node.contains(RUNS_ON))
 }
 
 /// How long what was stopped may take once it is started again.

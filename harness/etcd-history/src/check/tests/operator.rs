@@ -226,9 +226,9 @@ fn endpoints_name_no_pod_that_lost_its_label_long_before() {
 #[test]
 fn a_label_that_was_written_while_the_api_server_was_stopped_accuses_no_service() {
     // Pods are listed again after that, and etcd-1 was written once more since it was labelled.
-    let story = |part: &str, t: i64| {
+    let story = |target: &str, t: i64| {
         let story = failover()
-            .fault_named(("control_plane", part), 110, 400)
+            .fault_named(("any", target), 110, 400)
             .endpoints(t, 6, &["etcd-1"])
             .pod(t + 20, "etcd-0", 4, "follower")
             .pod(t + 20, "etcd-1", 7, "leader");
@@ -239,9 +239,13 @@ fn a_label_that_was_written_while_the_api_server_was_stopped_accuses_no_service(
         story.verdict("labels", &expected)
     };
     let words = "which was never labelled leader before";
-    violates(&story("kube-scheduler", 500), words);
-    let verdict = format!("{:?}", story("kube-apiserver", 500));
-    assert!(!verdict.contains(words), "{verdict}");
+    for other in ["kube-scheduler on node a-control-plane", "node a-worker"] {
+        violates(&story(other, 500), words);
+    }
+    for it in ["kube-apiserver", "node a-worker, node a-control-plane"] {
+        let verdict = format!("{:?}", story(it, 500));
+        assert!(!verdict.contains(words), "{verdict}");
+    }
     // Before that time and long after it every label is seen.
     for t in [105, 60_000] {
         violates(&story("kube-apiserver", t), words);
