@@ -38,6 +38,10 @@ const MOST_CLIENTS: u32 = 100;
 const SHORT_LEASE_S: u32 = 3;
 /// Of a load, what is no rate of the client.
 const NO_RATES: [&str; 3] = ["held_redials_on_deadline", "outlives_node", "operations_s"];
+/// The command that asks for addresses. It needs no other process of the pod.
+const LOOKUP: &str = "lookup";
+/// What the program's own errors begin with.
+const SAYS: &str = "workload: ";
 /// Longest time for stopping the traffic: the deadline of an operation and an exec on a busy machine.
 const STOP: Duration = Duration::from_secs(40);
 /// Seconds that the final phase gets: on a slow machine one answer takes some of them, and what fails is tried again.
@@ -122,10 +126,12 @@ impl RecordingClient {
         };
         match printed {
             // Where it does not run, as with an image that is older than its configuration, a command tells nothing.
-            Err(RunError::Client { command, message }) => Err(RunError::Client {
-                command,
-                message: message + &self.last_words().await,
-            }),
+            Err(RunError::Client { command, message }) if may_not_run(&command, &message) => {
+                Err(RunError::Client {
+                    command,
+                    message: message + &self.last_words().await,
+                })
+            }
             printed => printed,
         }
     }
@@ -206,7 +212,7 @@ impl RecordingClient {
     /// Asks the cluster's DNS for `host:port`, as a client there does.
     pub(super) async fn lookup(&self, address: &str) -> Result<String, RunError> {
         let text = self
-            .exec(&["lookup", address], timeouts::NODE_COMMAND)
+            .exec(&[LOOKUP, address], timeouts::NODE_COMMAND)
             .await?;
         Ok(String::from_utf8_lossy(&text).trim().to_owned())
     }
@@ -381,6 +387,13 @@ fn pod(subject: &Subject, plan: &ClientPlan<'_>) -> Value {
     })
 }
 
+/// Whether a command may have failed because the client does not run. A look-up that says itself why it failed, and is
+/// asked for again and again, has not.
+fn may_not_run(command: &str, message: &str) -> bool {
+    let needs_none = command.split(' ').next() == Some(LOOKUP);
+    !(needs_none && message.starts_with(SAYS))
+}
+
 /// What the newest process of the pod that ended said.
 fn ended(pod: &Pod) -> Option<String> {
     let container = pod.status.as_ref()?.container_statuses.as_ref()?.first()?;
@@ -445,6 +458,18 @@ mod tests {
             (&told["clients"], &told["client_rate"]),
             (&json!(2), &json!(50.0))
         );
+    }
+
+    #[test]
+    fn a_look_up_that_failed_says_why_itself() {
+        let main = include_str!("../../workload/src/main.rs");
+        assert!(main.contains(&format!("eprintln!(\"{SAYS}")));
+        let said = "workload: no addresses of a:1";
+        assert!(!may_not_run("lookup a:1", said));
+        assert!(may_not_run("lookup a:1", "container not found"));
+        for command in ["start", "dump", "final --seconds 100"] {
+            assert!(may_not_run(command, said), "{command}");
+        }
     }
 
     #[test]
