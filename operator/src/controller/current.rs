@@ -383,7 +383,9 @@ mod tests {
         let (event, told) = sort(Event::Apply(good), |_| None);
         assert!(matches!(event, Some(Ok(Event::Apply(_)))) && told.is_none());
         let bad = guard(json!({ "clusterName": 5 }));
+        // It went at once: it was never seen to be on its way out.
         let (event, told) = sort(Event::Delete(bad), |meta| {
+            meta.deletion_timestamp.as_ref()?;
             Some(OpsRequest {
                 metadata: meta.clone(),
                 ..OpsRequest::default()

@@ -5,6 +5,8 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use futures::{Stream, StreamExt};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
 use kube::Resource;
 use kube::api::Api;
 use kube::core::{ClusterResourceScope, DeserializeGuard, NamespaceResourceScope, ObjectMeta};
@@ -145,6 +147,7 @@ pub(super) fn sort<K>(
     event: Event<DeserializeGuard<K>>,
     stand_in: fn(&ObjectMeta) -> Option<K>,
 ) -> Sorted<K> {
+    let is_gone = matches!(event, Event::Delete(_));
     let (guarded, wrap): (_, fn(K) -> Event<K>) = match event {
         Event::Init => return (Some(Ok(Event::Init)), None),
         Event::InitDone => return (Some(Ok(Event::InitDone)), None),
@@ -155,7 +158,13 @@ pub(super) fn sort<K>(
     match guarded.0 {
         Ok(object) => (Some(Ok(wrap(object))), None),
         Err(bad) => {
-            let instead = stand_in(&bad.metadata);
+            let mut metadata = bad.metadata.clone();
+            if is_gone {
+                // What goes at once, without a finalizer, has no such time.
+                let deleted = &mut metadata.deletion_timestamp;
+                deleted.get_or_insert_with(|| Time(Timestamp::now()));
+            }
+            let instead = stand_in(&metadata);
             (instead.map(|object| Ok(wrap(object))), Some(bad))
         }
     }
