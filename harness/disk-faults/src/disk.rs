@@ -10,6 +10,7 @@ use crate::call::Call;
 use crate::chance::Chance;
 use crate::kernel::Answer;
 use crate::message::{Kept, Loss, Report};
+use crate::space;
 use crate::target::{Opened, Target};
 use crate::undo::Undo;
 
@@ -28,7 +29,13 @@ pub(crate) struct Disk {
     pub(crate) holds: bool,
     pub(crate) syncs: Refusal,
     pub(crate) writes: Refusal,
+    /// No block can be allocated.
+    pub(crate) full: bool,
+    /// Reads of files below this path are refused.
+    unreadable: Option<PathBuf>,
     refused: u64,
+    no_space: u64,
+    unread: u64,
     held: u64,
     untracked: Option<String>,
 }
@@ -79,10 +86,27 @@ impl Disk {
             holds: false,
             syncs: Refusal::None,
             writes: Refusal::None,
+            full: false,
+            unreadable: None,
             refused: 0,
+            no_space: 0,
+            unread: 0,
             held: 0,
             untracked: None,
         }
+    }
+
+    /// Reads of files below this folder, as seen from its own, are refused.
+    pub(crate) fn refuse_reads(&mut self, below: &str) {
+        self.unreadable = Some(self.folder.join(below));
+    }
+
+    /// Nothing is refused any more.
+    pub(crate) fn heal(&mut self) {
+        self.syncs = Refusal::None;
+        self.writes = Refusal::None;
+        self.full = false;
+        self.unreadable = None;
     }
 
     /// What a call is told; nothing as long as it is to wait.
@@ -111,6 +135,7 @@ impl Disk {
                 self.written_back();
                 return goes_on;
             }
+            Call::Read { file } => return self.read(file, target).map(Some),
             Call::Empty { folder, path } => {
                 return match target.at_path((folder, path), &self.folder)? {
                     Some(opened) => self.change(&opened, |undo, file| undo.before_resize(file, 0)),
@@ -119,10 +144,25 @@ impl Disk {
             }
             Call::Other => return goes_on,
         };
-        match target.opened(file, &self.folder)? {
-            Some(opened) => self.write(call, target, &opened),
-            None => goes_on,
+        let Some(opened) = target.opened(file, &self.folder)? else {
+            return goes_on;
+        };
+        if self.full && space::is_needed(call, target, &opened)? {
+            self.no_space += 1;
+            return Ok(Some(Answer::Fail(libc::ENOSPC)));
         }
+        self.write(call, target, &opened)
+    }
+
+    fn read(&mut self, file: i32, target: Target) -> io::Result<Answer> {
+        let Some(below) = &self.unreadable else {
+            return Ok(Answer::Continue);
+        };
+        if target.opened(file, below)?.is_none() {
+            return Ok(Answer::Continue);
+        }
+        self.unread += 1;
+        Ok(Answer::Fail(libc::EIO))
     }
 
     /// A write is refused, or what is in its way is kept.
@@ -277,6 +317,8 @@ impl Disk {
             lost: Vec::new(),
             unsynced_pages: files.map(|changed| changed.undo.pages()).sum(),
             refused: self.refused,
+            no_space: self.no_space,
+            unread: self.unread,
             held: self.held,
             died_at_ms: None,
             untracked: self.untracked.clone(),
@@ -375,6 +417,59 @@ mod tests {
             (3, 1, 1)
         );
         assert_eq!(disk.lose(Kept::Nothing)[0].cut, 1);
+    }
+
+    #[test]
+    fn a_full_disk_takes_what_has_its_blocks_and_nothing_else() {
+        let (folder, mut disk, own) = disk();
+        let mut file = File::create(folder.path().join("a")).expect("a file");
+        let goes_on = Some(Answer::Continue);
+        let full = Some(Answer::Fail(libc::ENOSPC));
+        assert_eq!(write(&mut disk, &mut file, &[1; 4000]), goes_on);
+        disk.full = true;
+        // The rest of its last block.
+        assert_eq!(write(&mut disk, &mut file, &[2; 96]), goes_on);
+        assert_eq!(write(&mut disk, &mut file, b"more"), full);
+        let number = file.as_raw_fd();
+        let allocate = Call::Allocate {
+            file: number,
+            mode: 0,
+            at: 0,
+            bytes: 4097,
+        };
+        assert_eq!(disk.decide(allocate, own), full);
+        let longer = Call::Resize {
+            file: number,
+            to: 1 << 20,
+        };
+        assert_eq!(disk.decide(longer, own), goes_on, "a hole has no blocks");
+        let sync = Call::Sync { file: number };
+        assert_eq!(disk.decide(sync, own), goes_on);
+        let report = disk.report();
+        assert_eq!((report.no_space, report.refused), (2, 0));
+        assert_eq!(report.untracked, None);
+        disk.heal();
+        assert_eq!(write(&mut disk, &mut file, b"more"), goes_on);
+    }
+
+    #[test]
+    fn reads_below_one_folder_alone_are_refused() {
+        let (folder, mut disk, own) = disk();
+        std::fs::create_dir(folder.path().join("wal")).expect("a folder");
+        let log = File::create(folder.path().join("wal/0.wal")).expect("a file");
+        let other = File::create(folder.path().join("walter")).expect("a file");
+        let read = |disk: &mut Disk, file: &File| {
+            let file = file.as_raw_fd();
+            disk.decide(Call::Read { file }, own)
+        };
+        assert_eq!(read(&mut disk, &log), Some(Answer::Continue));
+        disk.refuse_reads("wal");
+        let eio = Some(Answer::Fail(libc::EIO));
+        assert_eq!(read(&mut disk, &log), eio);
+        assert_eq!(read(&mut disk, &other), Some(Answer::Continue));
+        assert_eq!(disk.report().unread, 1);
+        disk.heal();
+        assert_eq!(read(&mut disk, &log), Some(Answer::Continue));
     }
 
     #[test]
