@@ -1,40 +1,87 @@
-//! A failing disk: every sync of a member ends with EIO. etcd must not continue with a log that it cannot sync: it
-//! ends, and what it had not synced is not there when it starts again.
+//! A failing or full disk: the supervisor refuses what a member asks of it. etcd must not continue without: it ends,
+//! and says why.
+//!
+//! - Every sync ends with EIO. What was not synced is not there when it starts again.
+//! - Every write that needs a block ends with ENOSPC. What was written before is there.
+//! - Every read of the log ends with EIO when the member starts, for which it is killed first. Its database is read by
+//!   a mapping, where nothing can be refused.
 
-use disk_faults::{Order, Report};
+use disk_faults::{MARK, Order, Report};
 
 use crate::bare::cluster::BareCluster;
 use crate::bare::effect::{left, until_answered, until_shown};
 use crate::faults::{Evidence, Fault, FaultError, Healing, Injected, Running, Target};
 
-/// What etcd logs of it: the text of the error.
-const SAID: &str = "input/output error";
+/// Where etcd has its log, below its data folder.
+const LOG: &str = "member/wal";
+
+/// What a disk refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// To sync.
+    Syncs,
+    /// Another block.
+    Space,
+    /// To read the log of a member that starts.
+    Reads,
+}
+
+impl Failure {
+    fn order(self) -> Order {
+        match self {
+            Self::Syncs => Order::RefuseSyncs { next: None },
+            Self::Space => Order::Fill,
+            Self::Reads => Order::RefuseReads {
+                below: LOG.to_owned(),
+            },
+        }
+    }
+
+    /// What etcd logs of it: the text of the error.
+    fn said(self) -> &'static str {
+        match self {
+            Self::Syncs | Self::Reads => "input/output error",
+            Self::Space => "no space left on device",
+        }
+    }
+
+    /// What was refused, and how often.
+    fn refused(self, report: &Report) -> (&'static str, u64) {
+        match self {
+            Self::Syncs => ("refused_syncs", report.refused),
+            Self::Space => ("writes_without_space", report.no_space),
+            Self::Reads => ("refused_reads", report.unread),
+        }
+    }
+}
 
 /// Members whose disks fail.
 struct Failing {
     cluster: BareCluster,
     fault: Fault,
+    failure: Failure,
     members: Vec<String>,
     /// A member whose disk does not: it asks the others.
     witness: Option<String>,
 }
 
-/// Lets the syncs of the chosen members fail.
+/// Lets the disks of the chosen members fail.
 pub(crate) async fn inject(
     cluster: &BareCluster,
-    fault: &Fault,
+    (fault, failure): (&Fault, Failure),
     (members, witness): (Vec<String>, Option<String>),
     evidence: Evidence,
 ) -> Result<Injected, FaultError> {
     let mut failing = Failing {
         cluster: cluster.clone(),
         fault: fault.clone(),
+        failure,
         members,
         witness,
     };
     for member in &failing.members {
-        let order = Order::RefuseSyncs { next: None };
-        if let Err(error) = cluster.order(fault, (member.as_str(), order)).await {
+        let begun = failing.begin(member).await;
+        if let Err(error) = begun {
             // The error of the injection is the one to report; the run removes the containers in any case.
             let _ = Running::heal(&mut failing).await;
             return Err(error);
@@ -49,6 +96,26 @@ pub(crate) async fn inject(
 }
 
 impl Failing {
+    async fn begin(&self, member: &str) -> Result<(), FaultError> {
+        let order = self.failure.order();
+        if self.failure != Failure::Reads {
+            return self.ask(member, order).await.map(drop);
+        }
+        // Where nothing can stand there, nothing is killed.
+        self.ask(member, Order::Tell).await?;
+        let action = || format!("inject {}", self.fault);
+        let killed = self.cluster.kill(&[member.to_owned()]).await;
+        killed.map_err(|error| FaultError::docker(action(), error))?;
+        let written = self.cluster.order_first(member, &order).await;
+        written.map_err(|error| FaultError::docker(action(), error))?;
+        let started = self.cluster.start(member).await;
+        started.map_err(|error| FaultError::docker(action(), error))
+    }
+
+    async fn ask(&self, member: &str, order: Order) -> Result<Report, FaultError> {
+        self.cluster.order(&self.fault, (member, order)).await
+    }
+
     /// Each member has ended by itself, and says why.
     ///
     /// # Errors
@@ -59,30 +126,45 @@ impl Failing {
             let seen = self.cluster.seen(member).await;
             let seen = seen.map_err(|error| error.to_string())?;
             if seen.running {
-                return Err(format!("{member} still runs"));
+                let report = self.ask(member, Order::Tell).await;
+                let report = report.map_err(|error| format!("{member} still runs: {error}"))?;
+                let (what, count) = self.failure.refused(&report);
+                return Err(format!("{member} still runs, {what}: {count}"));
             }
             let log = self.cluster.log_since_start(member, "400").await?;
-            evidence.extend(ended(member, seen.exit_code, &log)?);
+            evidence.extend(ended(self.failure, (member, seen.exit_code), &log)?);
         }
         Ok(evidence)
     }
 }
 
 /// What a member's log since its start says of its end.
-fn ended(member: &str, exit_code: i64, log: &str) -> Result<Evidence, String> {
-    let said = log.lines().rev().find(|line| line.contains(SAID));
-    let said = said.ok_or_else(|| format!("{member} ended with {exit_code} and says not why"))?;
-    let report = Report::last_in(log).filter(|report| report.refused > 0);
-    let report = report.ok_or_else(|| format!("{member} ended before a sync was refused"))?;
+fn ended(
+    failure: Failure,
+    (member, exit_code): (&str, i64),
+    log: &str,
+) -> Result<Evidence, String> {
+    let said = log.lines().rev().find(|line| line.contains(failure.said()));
+    let said = said.ok_or_else(|| {
+        let last = log.lines().rev().find(|line| !line.contains(MARK));
+        let last = last.unwrap_or_default();
+        format!("{member} ended with {exit_code} and says not why: {last}")
+    })?;
+    let report = Report::last_in(log).filter(|report| failure.refused(report).1 > 0);
+    let report = report.ok_or_else(|| format!("{member} ended before anything was refused"))?;
     if let Some(why) = report.untracked {
-        return Err(format!("{member}: a write that could not be undone: {why}"));
+        return Err(format!("{member}: a call that was not followed: {why}"));
     }
     let said: String = said.chars().take(300).collect();
-    Ok(Evidence::new()
+    let (what, count) = failure.refused(&report);
+    let mut evidence = Evidence::new()
         .with("exit_code", exit_code)
-        .with("refused_syncs", report.refused)
-        .with("said", said)
-        .with("undone_bytes", report.undone()))
+        .with(what, count)
+        .with("said", said);
+    if failure == Failure::Syncs {
+        evidence.add("undone_bytes", report.undone());
+    }
+    Ok(evidence)
 }
 
 impl Running for Failing {
@@ -98,11 +180,13 @@ impl Running for Failing {
             reason,
         };
         for member in &self.members {
+            if self.failure == Failure::Reads {
+                let written = self.cluster.order_first(member, &Order::Heal).await;
+                written.map_err(failed)?;
+            }
             let seen = self.cluster.seen(member).await;
             if seen.map_err(|error| failed(error.to_string()))?.running {
-                self.cluster
-                    .order(&self.fault, (member.as_str(), Order::Heal))
-                    .await?;
+                self.ask(member, Order::Heal).await?;
                 continue;
             }
             let started = self.cluster.start(member).await;
@@ -119,12 +203,10 @@ impl Running for Failing {
             return Ok(left);
         }
         for member in &self.members {
-            let report = self
-                .cluster
-                .order(&self.fault, (member.as_str(), Order::Tell))
-                .await?;
-            if report.refused > 0 {
-                return Ok(Some(format!("{member} refused {} syncs", report.refused)));
+            let report = self.ask(member, Order::Tell).await?;
+            let (what, count) = self.failure.refused(&report);
+            if count > 0 {
+                return Ok(Some(format!("{member}, {what}: {count}")));
             }
         }
         Ok(None)
@@ -133,26 +215,66 @@ impl Running for Failing {
 
 #[cfg(test)]
 mod tests {
-    use disk_faults::MARK;
-
     use super::*;
+
+    fn line(report: &Report) -> String {
+        format!("{MARK}{}", serde_json::to_string(report).expect("text"))
+    }
 
     #[test]
     fn an_end_counts_when_etcd_and_the_supervisor_say_why() {
         let report = |refused| {
-            let report = Report {
+            line(&Report {
                 refused,
                 ..Report::default()
-            };
-            format!("{MARK}{}", serde_json::to_string(&report).expect("text"))
+            })
         };
+        let ended = |log: &str| ended(Failure::Syncs, ("a", 1), log);
         let fatal = r#"{"level":"fatal","msg":"failed to save","error":"input/output error"}"#;
         let log = format!("{fatal}\n{}\n", report(2));
-        let evidence = ended("a", 1, &log).expect("evidence");
+        let evidence = ended(&log).expect("evidence");
         assert_eq!(evidence.get("refused_syncs"), Some("2"));
         assert_eq!(evidence.get("said"), Some(fatal));
-        assert!(ended("a", 1, &report(2)).is_err_and(|why| why.contains("not why")));
+        let other = ended(&format!("killed\n{}", report(2)));
+        assert!(other.is_err_and(|why| why.ends_with("says not why: killed")));
         let early = format!("{fatal}\n{}\n", report(0));
-        assert!(ended("a", 1, &early).is_err_and(|why| why.contains("before a sync")));
+        assert!(ended(&early).is_err_and(|why| why.contains("before anything")));
+    }
+
+    #[test]
+    fn an_end_for_another_failure_does_not_count() {
+        let full = line(&Report {
+            no_space: 1,
+            ..Report::default()
+        });
+        let unread = line(&Report {
+            unread: 3,
+            ..Report::default()
+        });
+        let (space, io) = ("no space left on device", "input/output error");
+        let counted = |failure, said: &str, report: &str| {
+            let evidence = ended(failure, ("a", 1), &format!("{said}\n{report}\n")).ok()?;
+            evidence
+                .get(failure.refused(&Report::default()).0)
+                .map(str::to_owned)
+        };
+        assert_eq!(counted(Failure::Space, space, &full).as_deref(), Some("1"));
+        assert_eq!(counted(Failure::Reads, io, &unread).as_deref(), Some("3"));
+        assert_eq!(counted(Failure::Space, io, &full), None);
+        assert_eq!(counted(Failure::Space, space, &unread), None);
+        assert_eq!(counted(Failure::Reads, io, &full), None);
+        assert_eq!(counted(Failure::Syncs, io, &unread), None);
+    }
+
+    #[test]
+    fn what_is_not_known_of_a_write_proves_nothing() {
+        let report = line(&Report {
+            no_space: 1,
+            untracked: Some("pwritev2 with flags 16".to_owned()),
+            ..Report::default()
+        });
+        let log = format!("no space left on device\n{report}\n");
+        let ended = ended(Failure::Space, ("a", 1), &log);
+        assert!(ended.is_err_and(|why| why.contains("with flags 16")));
     }
 }

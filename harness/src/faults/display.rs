@@ -69,6 +69,7 @@ impl fmt::Display for Fault {
             | Fault::SlowDisk { .. }
             | Fault::LosePower { .. }
             | Fault::FailDisk { .. }
+            | Fault::FailReads { .. }
             | Fault::DamageLog { .. }
             | Fault::Failpoint { .. }
             | Fault::ShiftClock { .. } => self.fmt_disk(f),
@@ -93,6 +94,7 @@ impl Fault {
                 write!(f, "take the power of {of} with {}", lost.words())
             }
             Fault::FailDisk { of } => write!(f, "let every sync of {of} fail"),
+            Fault::FailReads { of } => write!(f, "kill {of} and let every read of its log fail"),
             Fault::DamageLog { of, how } => write!(f, "kill {of} and {} its log", how.words()),
             Fault::Failpoint { of, at, action } => {
                 write!(f, "let etcd of {of} {action} at {}", at.join(" or "))
@@ -375,6 +377,16 @@ mod tests {
         );
         let slow = failpoint(FailAction::Sleep { ms: 100 }).to_string();
         assert!(slow.contains("sleep for 100 ms at"), "{slow}");
+    }
+
+    #[test]
+    fn a_fault_of_a_disk_reads_as_a_sentence() {
+        let of = || Selector::AnyFollower;
+        let unreadable = Fault::FailReads { of: of() };
+        let text = "kill a follower and let every read of its log fail";
+        assert_eq!(unreadable.to_string(), text);
+        let full = Fault::FillDisk { of: of() };
+        assert_eq!(full.to_string(), "fill the disk of a follower");
     }
 
     #[test]

@@ -168,7 +168,8 @@ pub enum Fault {
     /// The recording client's pod floods the agents and holds half-open connections to them, and Clusters that the
     /// operator cannot read are in the namespace.
     FloodAgents,
-    /// A member's volume, a small file system of its own, is filled to the last block.
+    /// A member's volume, a small file system of its own, is filled to the last block. Of bare members, every write
+    /// that needs another block ends with an error (ENOSPC).
     FillDisk {
         /// Whose.
         of: Selector,
@@ -198,6 +199,12 @@ pub enum Fault {
     },
     /// Every sync of a member's files ends with an error (EIO). Of bare members only.
     FailDisk {
+        /// Whose.
+        of: Selector,
+    },
+    /// A member is killed, and its disk cannot read its write-ahead log when it starts again (EIO). Of bare members
+    /// only.
+    FailReads {
         /// Whose.
         of: Selector,
     },
@@ -504,6 +511,7 @@ impl Fault {
             Fault::SlowDisk { .. } => "slow_disk",
             Fault::LosePower { .. } => "lose_power",
             Fault::FailDisk { .. } => "fail_disk",
+            Fault::FailReads { .. } => "fail_reads",
             Fault::DamageLog { .. } => "damage_log",
             Fault::Failpoint { .. } => "failpoint",
             Fault::ShiftClock { .. } => "shift_clock",
