@@ -132,7 +132,11 @@ impl Failing {
                 return Err(format!("{member} still runs, {what}: {count}"));
             }
             let log = self.cluster.log_since_start(member, "400").await?;
-            evidence.extend(ended(self.failure, (member, seen.exit_code), &log)?);
+            evidence.extend(ended(
+                self.failure,
+                (member.as_str(), seen.exit_code),
+                &log,
+            )?);
         }
         Ok(evidence)
     }
