@@ -31,8 +31,8 @@ pub(crate) struct Disk {
     pub(crate) writes: Refusal,
     /// No block can be allocated.
     pub(crate) full: bool,
-    /// Reads of files below this path are refused.
-    unreadable: Option<PathBuf>,
+    /// Reads of files below this path, whose names end like this, are refused.
+    unreadable: Option<(PathBuf, String)>,
     refused: u64,
     no_space: u64,
     unread: u64,
@@ -55,6 +55,11 @@ pub(crate) enum Refusal {
 impl Refusal {
     pub(crate) fn of(next: Option<u64>) -> Self {
         next.map_or(Refusal::All, Refusal::Next)
+    }
+
+    /// True when the next one is refused.
+    fn is_on(self) -> bool {
+        !matches!(self, Refusal::None | Refusal::Next(0))
     }
 
     /// True when this one is refused.
@@ -96,9 +101,13 @@ impl Disk {
         }
     }
 
-    /// Reads of files below this folder, as seen from its own, are refused.
-    pub(crate) fn refuse_reads(&mut self, below: &str) {
-        self.unreadable = Some(self.folder.join(below));
+    /// Reads of files below this folder, as seen from its own, are refused, where their names end like this.
+    pub(crate) fn refuse_reads(&mut self, below: &str, ending: String) {
+        self.unreadable = Some((self.folder.join(below), ending));
+    }
+
+    fn is_refusing(&self) -> bool {
+        self.full || self.unreadable.is_some() || self.syncs.is_on() || self.writes.is_on()
     }
 
     /// Nothing is refused any more.
@@ -155,10 +164,13 @@ impl Disk {
     }
 
     fn read(&mut self, file: i32, target: Target) -> io::Result<Answer> {
-        let Some(below) = &self.unreadable else {
+        let Some((below, ending)) = &self.unreadable else {
             return Ok(Answer::Continue);
         };
-        if target.opened(file, below)?.is_none() {
+        let opened = target.opened(file, below)?;
+        let path = opened.map(|opened| opened.path.into_os_string());
+        let meant = path.is_some_and(|path| path.as_encoded_bytes().ends_with(ending.as_bytes()));
+        if !meant {
             return Ok(Answer::Continue);
         }
         self.unread += 1;
@@ -319,6 +331,7 @@ impl Disk {
             refused: self.refused,
             no_space: self.no_space,
             unread: self.unread,
+            refusing: self.is_refusing(),
             held: self.held,
             died_at_ms: None,
             untracked: self.untracked.clone(),
@@ -463,13 +476,37 @@ mod tests {
             disk.decide(Call::Read { file }, own)
         };
         assert_eq!(read(&mut disk, &log), Some(Answer::Continue));
-        disk.refuse_reads("wal");
+        disk.refuse_reads("wal", String::new());
         let eio = Some(Answer::Fail(libc::EIO));
         assert_eq!(read(&mut disk, &log), eio);
         assert_eq!(read(&mut disk, &other), Some(Answer::Continue));
-        assert_eq!(disk.report().unread, 1);
+        disk.refuse_reads("wal", ".wal".to_owned());
+        assert_eq!(read(&mut disk, &log), eio);
+        disk.refuse_reads("wal", ".snap".to_owned());
+        assert_eq!(read(&mut disk, &log), Some(Answer::Continue));
+        assert_eq!(disk.report().unread, 2);
         disk.heal();
         assert_eq!(read(&mut disk, &log), Some(Answer::Continue));
+    }
+
+    #[test]
+    fn a_report_says_whether_something_is_refused() {
+        let (_folder, mut disk, _) = disk();
+        let refuses = |disk: &mut Disk| {
+            let refuses = disk.report().refusing;
+            disk.heal();
+            refuses && !disk.report().refusing
+        };
+        disk.syncs = Refusal::All;
+        assert!(refuses(&mut disk));
+        disk.writes = Refusal::of(Some(1));
+        assert!(refuses(&mut disk));
+        disk.full = true;
+        assert!(refuses(&mut disk));
+        disk.refuse_reads("wal", String::new());
+        assert!(refuses(&mut disk));
+        disk.writes = Refusal::of(Some(0));
+        assert!(!disk.report().refusing);
     }
 
     #[test]
@@ -480,7 +517,11 @@ mod tests {
         assert_eq!(write(&mut disk, &mut file, b"a"), Some(Answer::Continue));
         let strange = Call::Resize { file: -1, to: 0 };
         assert_eq!(disk.decide(strange, own), Some(Answer::Continue));
-        assert_eq!(disk.report(), Report::default());
+        let expected = Report {
+            refusing: true,
+            ..Report::default()
+        };
+        assert_eq!(disk.report(), expected);
     }
 
     #[test]

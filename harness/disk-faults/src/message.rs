@@ -38,6 +38,8 @@ pub enum Order {
     RefuseReads {
         /// Of files below this folder, as seen from the one that is looked after.
         below: String,
+        /// Of those alone whose names end like this.
+        ending: String,
     },
     /// Nothing is refused any more.
     Heal,
@@ -72,6 +74,8 @@ pub struct Report {
     pub no_space: u64,
     /// Reads that ended with EIO.
     pub unread: u64,
+    /// Something is refused at this moment, if it is asked for.
+    pub refusing: bool,
     /// Syncs that did not return before the power went.
     pub held: u64,
     /// When the program was dead, in milliseconds since 1970; absent while it runs.
@@ -121,6 +125,7 @@ mod tests {
         };
         let unreadable = Order::RefuseReads {
             below: "member/wal".to_owned(),
+            ending: String::new(),
         };
         for order in [order, unreadable, Order::Fill] {
             let text = serde_json::to_string(&order).expect("text");

@@ -197,11 +197,11 @@ impl Shared {
             Order::RefuseSyncs { next } => state.disk.syncs = Refusal::of(next),
             Order::RefuseWrites { next } => state.disk.writes = Refusal::of(next),
             Order::Fill => state.disk.full = true,
-            Order::RefuseReads { below } => {
+            Order::RefuseReads { below, ending } => {
                 if !state.reads {
                     bail!("reads are not announced: this must be the first order");
                 }
-                state.disk.refuse_reads(&below);
+                state.disk.refuse_reads(&below, ending);
             }
             Order::Heal => {
                 state.still = false;

@@ -232,7 +232,9 @@ fn means(fault: &Fault, layout: &Layout) -> Result<Means, String> {
         Fault::LosePower { of, lost } => return Ok(Means::Power(*lost, of.clone())),
         Fault::FailDisk { of } => return Ok(Means::Failing(Failure::Syncs, of.clone())),
         Fault::FillDisk { of } => return Ok(Means::Failing(Failure::Space, of.clone())),
-        Fault::FailReads { of } => return Ok(Means::Failing(Failure::Reads, of.clone())),
+        Fault::FailReads { of, what } => {
+            return Ok(Means::Failing(Failure::Reads(*what), of.clone()));
+        }
         Fault::LosePackets { of, .. } | Fault::HarmPackets { of, .. } => {
             let harm = packets::of(fault);
             let harm = harm.ok_or_else(|| "packets between members alone are lost".to_owned())?;
@@ -429,7 +431,7 @@ async fn all(
 mod tests {
     use super::*;
     use crate::bare::{BarePlan, VERSION, bugs, catalog, shared};
-    use crate::faults::FailAction;
+    use crate::faults::{FailAction, Unreadable};
 
     #[test]
     fn every_fault_of_the_catalogue_can_be_injected() {
@@ -473,10 +475,12 @@ mod tests {
         let of = || Selector::Leader;
         let layout = Layout::new("7", 3, &[]);
         let supervised = layout.clone().with_supervisor(true);
+        let what = Unreadable::Log;
+        let log = Fault::FailReads { of: of(), what };
         for (fault, failure) in [
             (Fault::FailDisk { of: of() }, Failure::Syncs),
             (Fault::FillDisk { of: of() }, Failure::Space),
-            (Fault::FailReads { of: of() }, Failure::Reads),
+            (log, Failure::Reads(Unreadable::Log)),
         ] {
             let refused = means(&fault, &layout);
             assert!(refused.is_err_and(|reason| reason.contains("nothing stands between")));

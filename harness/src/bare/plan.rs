@@ -456,6 +456,10 @@ mod tests {
         assert_eq!(command("bare::failing_disk_leader")[0], "/workload");
         assert_eq!(command("bare::full_disk_leader")[0], "/workload");
         assert_eq!(command("bare::unreadable_log_follower")[0], "/workload");
+        assert_eq!(
+            command("bare::unreadable_snapshots_follower")[0],
+            "/workload"
+        );
         assert_eq!(command("bare::log_torn")[0], "/usr/local/bin/etcd");
     }
 

@@ -1,8 +1,8 @@
 //! The scenarios of bare members whose disks are slow, damaged, full or failing, or that lose their power.
 
-use crate::faults::{Fault, LogDamage, Selector, Unsynced};
+use crate::faults::{Fault, LogDamage, Selector, Unreadable, Unsynced};
 use crate::scenario::promise::Continuity::LeaderStays;
-use crate::scenario::{Promise, Scenario};
+use crate::scenario::{Event, Promise, Scenario};
 
 /// All of them.
 pub(super) fn all() -> Vec<Scenario> {
@@ -77,8 +77,12 @@ fn of_power() -> Vec<Scenario> {
     ]
 }
 
-/// Members whose disk refuses something, at which they end: it is whole again when they are started.
+/// Members whose disk refuses something. They end but for the last, and are started when it works.
 fn of_failing_disks() -> Vec<Scenario> {
+    let unreadable = |what| Fault::FailReads {
+        of: Selector::AnyFollower,
+        what,
+    };
     vec![
         Scenario::faults(
             "bare::failing_disk_leader",
@@ -107,8 +111,18 @@ fn of_failing_disks() -> Vec<Scenario> {
             "bare::unreadable_log_follower",
             "A follower is killed, and its log cannot be read when it starts: it ends and serves nothing, the leader stays, \
              and it follows when its log can be read.",
-            [Fault::FailReads { of: Selector::AnyFollower }],
+            [unreadable(Unreadable::Log)],
         )
+        .promise(Promise::continuity(LeaderStays)),
+        Scenario::faults(
+            "bare::unreadable_snapshots_follower",
+            "A follower is killed, and none of its snapshots can be read when it starts: it sets them aside, follows from its \
+             log, and the leader stays.",
+            [],
+        )
+        .when(Event::Revisions(300), [unreadable(Unreadable::Snapshots)])
+        .operations_s(300)
+        .setting("snapshot-count", "50")
         .promise(Promise::continuity(LeaderStays)),
     ]
 }

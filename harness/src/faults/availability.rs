@@ -187,6 +187,7 @@ mod tests {
         };
         let unreadable = Fault::FailReads {
             of: Selector::Leader,
+            what: crate::faults::Unreadable::Log,
         };
         let failpoint = Fault::Failpoint {
             of: Selector::Leader,

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::faults::{
     Absence, DataLoss, Declared, Deletion, Direction, Disturbance, FailAction, Fault, LogDamage,
-    NodeSelector, OperatorFault, PacketHarm, Replicas, Traffic, Unsynced,
+    NodeSelector, OperatorFault, PacketHarm, Replicas, Traffic, Unreadable, Unsynced,
 };
 
 impl fmt::Display for Fault {
@@ -94,7 +94,13 @@ impl Fault {
                 write!(f, "take the power of {of} with {}", lost.words())
             }
             Fault::FailDisk { of } => write!(f, "let every sync of {of} fail"),
-            Fault::FailReads { of } => write!(f, "kill {of} and let every read of its log fail"),
+            Fault::FailReads { of, what } => {
+                write!(
+                    f,
+                    "kill {of} and let every read of its {} fail",
+                    what.words()
+                )
+            }
             Fault::DamageLog { of, how } => write!(f, "kill {of} and {} its log", how.words()),
             Fault::Failpoint { of, at, action } => {
                 write!(f, "let etcd of {of} {action} at {}", at.join(" or "))
@@ -198,6 +204,15 @@ impl LogDamage {
         match self {
             LogDamage::Flipped => "flip a bit of",
             LogDamage::Torn => "tear a write at the end of",
+        }
+    }
+}
+
+impl Unreadable {
+    const fn words(self) -> &'static str {
+        match self {
+            Unreadable::Log => "log",
+            Unreadable::Snapshots => "snapshots",
         }
     }
 }
@@ -382,9 +397,11 @@ mod tests {
     #[test]
     fn a_fault_of_a_disk_reads_as_a_sentence() {
         let of = || Selector::AnyFollower;
-        let unreadable = Fault::FailReads { of: of() };
+        let unreadable = |what| Fault::FailReads { of: of(), what }.to_string();
         let text = "kill a follower and let every read of its log fail";
-        assert_eq!(unreadable.to_string(), text);
+        assert_eq!(unreadable(Unreadable::Log), text);
+        let text = "kill a follower and let every read of its snapshots fail";
+        assert_eq!(unreadable(Unreadable::Snapshots), text);
         let full = Fault::FillDisk { of: of() };
         assert_eq!(full.to_string(), "fill the disk of a follower");
     }

@@ -202,11 +202,12 @@ pub enum Fault {
         /// Whose.
         of: Selector,
     },
-    /// A member is killed, and its disk cannot read its write-ahead log when it starts again (EIO). Of bare members
-    /// only.
+    /// A member is killed, and its disk cannot read some of its files when it starts again (EIO). Of bare members only.
     FailReads {
         /// Whose.
         of: Selector,
+        /// Which files.
+        what: Unreadable,
     },
     /// etcd of members does something at one of its failpoints, which only a build with failpoints has. Of bare members
     /// only.
@@ -449,6 +450,16 @@ pub enum LogDamage {
     Flipped,
     /// The write at its end, which was not synced, is there in part: etcd must cut it off.
     Torn,
+}
+
+/// What of a member's files its disk cannot read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unreadable {
+    /// The write-ahead log: etcd must end.
+    Log,
+    /// The snapshots: etcd must continue without.
+    Snapshots,
 }
 
 /// What etcd does at a failpoint.

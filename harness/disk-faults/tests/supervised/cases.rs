@@ -396,9 +396,15 @@ fn space_again() -> Result<(), Failed> {
     Ok(())
 }
 
+fn unreadable_below() -> Order {
+    Order::RefuseReads {
+        below: "below".to_owned(),
+        ending: String::new(),
+    }
+}
+
 fn unreadable() -> Result<(), Failed> {
-    let below = "below".to_owned();
-    let order = Order::RefuseReads { below };
+    let order = unreadable_below();
     // Its turns are in a file that can be read.
     let mut supervised = Supervised::with_first("unreadable", "lr", &order)?;
     supervised.tells(0)?;
@@ -420,8 +426,7 @@ fn readable_again() -> Result<(), Failed> {
     supervised.tells(1)?;
     let report = supervised.order(Order::Tell)?;
     check(report.unread == 0, format!("{report:?}"))?;
-    let below = "below".to_owned();
-    let late = supervised.order(Order::RefuseReads { below });
+    let late = supervised.order(unreadable_below());
     check(
         late.is_err_and(|why| why.contains("reads are not announced")),
         "it was not refused",
