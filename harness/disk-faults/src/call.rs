@@ -1,4 +1,4 @@
-//! A system call as it was announced: what it would write or sync. Pure.
+//! A system call as it was announced: what it would read, write or sync. Pure.
 
 use crate::kernel::Notice;
 
@@ -33,6 +33,9 @@ pub(crate) enum Call {
         file: i32,
     },
     SyncAll,
+    Read {
+        file: i32,
+    },
     /// Opens a file and empties it; its path is in its memory.
     Empty {
         folder: i32,
@@ -85,6 +88,11 @@ impl Call {
             },
             libc::SYS_fsync | libc::SYS_fdatasync => Call::Sync { file },
             libc::SYS_sync | libc::SYS_syncfs => Call::SyncAll,
+            libc::SYS_read
+            | libc::SYS_pread64
+            | libc::SYS_readv
+            | libc::SYS_preadv
+            | libc::SYS_preadv2 => Call::Read { file },
             libc::SYS_openat => Call::Empty {
                 folder: file,
                 path: second,
@@ -146,6 +154,7 @@ mod tests {
         };
         assert_eq!(of(libc::SYS_openat, [here, 0xbeef, 0, 0, 0, 0]), empty);
         assert_eq!(of(libc::SYS_fdatasync, [3; 6]), Call::Sync { file: 3 });
-        assert_eq!(of(libc::SYS_read, [3; 6]), Call::Other);
+        assert_eq!(of(libc::SYS_pread64, [3; 6]), Call::Read { file: 3 });
+        assert_eq!(of(libc::SYS_close, [3; 6]), Call::Other);
     }
 }

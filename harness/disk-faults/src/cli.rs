@@ -16,6 +16,9 @@ pub enum Command {
     /// Used by `run`: becomes the program.
     #[command(hide = true)]
     Enter {
+        /// Its reads are announced, too.
+        #[arg(long)]
+        reads: bool,
         /// The program and its arguments.
         #[arg(last = true, required = true)]
         command: Vec<String>,
@@ -38,6 +41,9 @@ pub struct Run {
     /// The folder whose files are looked after.
     #[arg(long)]
     folder: PathBuf,
+    /// A file with an order that is obeyed before the program begins; there may be none.
+    #[arg(long)]
+    first: Option<PathBuf>,
     /// The program and its arguments.
     #[arg(last = true, required = true)]
     command: Vec<String>,
@@ -62,10 +68,13 @@ impl Command {
                 let options = Options {
                     folder: &of.folder,
                     name: &of.place.name,
+                    first: of.first.as_deref(),
                 };
                 run(&options, &of.command).map(ExitCode::from)
             }
-            Command::Enter { command } => enter::enter(&command).map(|()| ExitCode::SUCCESS),
+            Command::Enter { reads, command } => {
+                enter::enter(&command, reads).map(|()| ExitCode::SUCCESS)
+            }
             Command::Order { place, order } => {
                 let report = orders::ask(&place.name, &order)?;
                 println!("{}", serde_json::to_string(&report)?);

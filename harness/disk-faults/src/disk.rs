@@ -10,6 +10,7 @@ use crate::call::Call;
 use crate::chance::Chance;
 use crate::kernel::Answer;
 use crate::message::{Kept, Loss, Report};
+use crate::space;
 use crate::target::{Opened, Target};
 use crate::undo::Undo;
 
@@ -28,7 +29,13 @@ pub(crate) struct Disk {
     pub(crate) holds: bool,
     pub(crate) syncs: Refusal,
     pub(crate) writes: Refusal,
+    /// No block can be allocated.
+    pub(crate) full: bool,
+    /// Reads of files below this path, whose names end like this, are refused.
+    unreadable: Option<(PathBuf, String)>,
     refused: u64,
+    no_space: u64,
+    unread: u64,
     held: u64,
     untracked: Option<String>,
 }
@@ -48,6 +55,11 @@ pub(crate) enum Refusal {
 impl Refusal {
     pub(crate) fn of(next: Option<u64>) -> Self {
         next.map_or(Refusal::All, Refusal::Next)
+    }
+
+    /// True when the next one is refused.
+    fn is_on(self) -> bool {
+        !matches!(self, Refusal::None | Refusal::Next(0))
     }
 
     /// True when this one is refused.
@@ -79,10 +91,31 @@ impl Disk {
             holds: false,
             syncs: Refusal::None,
             writes: Refusal::None,
+            full: false,
+            unreadable: None,
             refused: 0,
+            no_space: 0,
+            unread: 0,
             held: 0,
             untracked: None,
         }
+    }
+
+    /// Reads of files below this folder, as seen from its own, are refused, where their names end like this.
+    pub(crate) fn refuse_reads(&mut self, below: &str, ending: String) {
+        self.unreadable = Some((self.folder.join(below), ending));
+    }
+
+    fn is_refusing(&self) -> bool {
+        self.full || self.unreadable.is_some() || self.syncs.is_on() || self.writes.is_on()
+    }
+
+    /// Nothing is refused any more.
+    pub(crate) fn heal(&mut self) {
+        self.syncs = Refusal::None;
+        self.writes = Refusal::None;
+        self.full = false;
+        self.unreadable = None;
     }
 
     /// What a call is told; nothing as long as it is to wait.
@@ -111,6 +144,7 @@ impl Disk {
                 self.written_back();
                 return goes_on;
             }
+            Call::Read { file } => return self.read(file, target).map(Some),
             Call::Empty { folder, path } => {
                 return match target.at_path((folder, path), &self.folder)? {
                     Some(opened) => self.change(&opened, |undo, file| undo.before_resize(file, 0)),
@@ -119,10 +153,28 @@ impl Disk {
             }
             Call::Other => return goes_on,
         };
-        match target.opened(file, &self.folder)? {
-            Some(opened) => self.write(call, target, &opened),
-            None => goes_on,
+        let Some(opened) = target.opened(file, &self.folder)? else {
+            return goes_on;
+        };
+        if self.full && space::is_needed(call, target, &opened)? {
+            self.no_space += 1;
+            return Ok(Some(Answer::Fail(libc::ENOSPC)));
         }
+        self.write(call, target, &opened)
+    }
+
+    fn read(&mut self, file: i32, target: Target) -> io::Result<Answer> {
+        let Some((below, ending)) = &self.unreadable else {
+            return Ok(Answer::Continue);
+        };
+        let opened = target.opened(file, below)?;
+        let path = opened.map(|opened| opened.path.into_os_string());
+        let meant = path.is_some_and(|path| path.as_encoded_bytes().ends_with(ending.as_bytes()));
+        if !meant {
+            return Ok(Answer::Continue);
+        }
+        self.unread += 1;
+        Ok(Answer::Fail(libc::EIO))
     }
 
     /// A write is refused, or what is in its way is kept.
@@ -277,6 +329,9 @@ impl Disk {
             lost: Vec::new(),
             unsynced_pages: files.map(|changed| changed.undo.pages()).sum(),
             refused: self.refused,
+            no_space: self.no_space,
+            unread: self.unread,
+            refusing: self.is_refusing(),
             held: self.held,
             died_at_ms: None,
             untracked: self.untracked.clone(),
@@ -378,6 +433,83 @@ mod tests {
     }
 
     #[test]
+    fn a_full_disk_takes_what_has_its_blocks_and_nothing_else() {
+        let (folder, mut disk, own) = disk();
+        let mut file = File::create(folder.path().join("a")).expect("a file");
+        let goes_on = Some(Answer::Continue);
+        let full = Some(Answer::Fail(libc::ENOSPC));
+        assert_eq!(write(&mut disk, &mut file, &[1; 4000]), goes_on);
+        disk.full = true;
+        // The rest of its last block.
+        assert_eq!(write(&mut disk, &mut file, &[2; 96]), goes_on);
+        assert_eq!(write(&mut disk, &mut file, b"more"), full);
+        let number = file.as_raw_fd();
+        let allocate = Call::Allocate {
+            file: number,
+            mode: 0,
+            at: 0,
+            bytes: 4097,
+        };
+        assert_eq!(disk.decide(allocate, own), full);
+        let longer = Call::Resize {
+            file: number,
+            to: 1 << 20,
+        };
+        assert_eq!(disk.decide(longer, own), goes_on, "a hole has no blocks");
+        let sync = Call::Sync { file: number };
+        assert_eq!(disk.decide(sync, own), goes_on);
+        let report = disk.report();
+        assert_eq!((report.no_space, report.refused), (2, 0));
+        assert_eq!(report.untracked, None);
+        disk.heal();
+        assert_eq!(write(&mut disk, &mut file, b"more"), goes_on);
+    }
+
+    #[test]
+    fn reads_below_one_folder_alone_are_refused() {
+        let (folder, mut disk, own) = disk();
+        std::fs::create_dir(folder.path().join("wal")).expect("a folder");
+        let log = File::create(folder.path().join("wal/0.wal")).expect("a file");
+        let other = File::create(folder.path().join("walter")).expect("a file");
+        let read = |disk: &mut Disk, file: &File| {
+            let file = file.as_raw_fd();
+            disk.decide(Call::Read { file }, own)
+        };
+        assert_eq!(read(&mut disk, &log), Some(Answer::Continue));
+        disk.refuse_reads("wal", String::new());
+        let eio = Some(Answer::Fail(libc::EIO));
+        assert_eq!(read(&mut disk, &log), eio);
+        assert_eq!(read(&mut disk, &other), Some(Answer::Continue));
+        disk.refuse_reads("wal", ".wal".to_owned());
+        assert_eq!(read(&mut disk, &log), eio);
+        disk.refuse_reads("wal", ".snap".to_owned());
+        assert_eq!(read(&mut disk, &log), Some(Answer::Continue));
+        assert_eq!(disk.report().unread, 2);
+        disk.heal();
+        assert_eq!(read(&mut disk, &log), Some(Answer::Continue));
+    }
+
+    #[test]
+    fn a_report_says_whether_something_is_refused() {
+        let (_folder, mut disk, _) = disk();
+        let refuses = |disk: &mut Disk| {
+            let refuses = disk.report().refusing;
+            disk.heal();
+            refuses && !disk.report().refusing
+        };
+        disk.syncs = Refusal::All;
+        assert!(refuses(&mut disk));
+        disk.writes = Refusal::of(Some(1));
+        assert!(refuses(&mut disk));
+        disk.full = true;
+        assert!(refuses(&mut disk));
+        disk.refuse_reads("wal", String::new());
+        assert!(refuses(&mut disk));
+        disk.writes = Refusal::of(Some(0));
+        assert!(!disk.report().refusing);
+    }
+
+    #[test]
     fn other_files_and_other_places_are_left_alone() {
         let (_folder, mut disk, own) = disk();
         let mut file = tempfile::tempfile().expect("a file");
@@ -385,7 +517,11 @@ mod tests {
         assert_eq!(write(&mut disk, &mut file, b"a"), Some(Answer::Continue));
         let strange = Call::Resize { file: -1, to: 0 };
         assert_eq!(disk.decide(strange, own), Some(Answer::Continue));
-        assert_eq!(disk.report(), Report::default());
+        let expected = Report {
+            refusing: true,
+            ..Report::default()
+        };
+        assert_eq!(disk.report(), expected);
     }
 
     #[test]

@@ -21,11 +21,11 @@ use crate::kernel;
 const READY: &[u8] = b"ready";
 
 /// Becomes the program. Standard input is a socket to the supervisor. Without a filter the program runs anyway,
-/// and the supervisor knows why.
-pub(crate) fn enter(command: &[String]) -> anyhow::Result<()> {
+/// and the supervisor knows why. `reads` are announced where they are to be refused.
+pub(crate) fn enter(command: &[String], reads: bool) -> anyhow::Result<()> {
     let (program, arguments) = command.split_first().context("failed to find a program")?;
     let filtered = rustix::thread::set_no_new_privs(true).map_err(io::Error::from);
-    let filtered = filtered.and_then(|()| kernel::install(&filter::program()));
+    let filtered = filtered.and_then(|()| kernel::install(&filter::program(reads)));
     let told = match &filtered {
         Ok(listener) => tell(READY, Some(listener)),
         Err(error) => tell(error.to_string().as_bytes(), None),

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 pub const MARK: &str = "disk-faults: ";
 
 /// What is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Order {
     /// What was written counts as written back, and no call returns until the power goes or all is healed. Of programs
@@ -31,6 +31,15 @@ pub enum Order {
     RefuseWrites {
         /// So many of them; all when not given.
         next: Option<u64>,
+    },
+    /// No block can be allocated: a write that needs one ends with ENOSPC.
+    Fill,
+    /// Reads end with EIO. Only as the first order: reads are not announced otherwise.
+    RefuseReads {
+        /// Of files below this folder, as seen from the one that is looked after.
+        below: String,
+        /// Of those alone whose names end like this.
+        ending: String,
     },
     /// Nothing is refused any more.
     Heal,
@@ -61,6 +70,12 @@ pub struct Report {
     pub unsynced_pages: u64,
     /// Syncs and writes that ended with EIO.
     pub refused: u64,
+    /// Writes that needed a block and ended with ENOSPC.
+    pub no_space: u64,
+    /// Reads that ended with EIO.
+    pub unread: u64,
+    /// Something is refused at this moment, if it is asked for.
+    pub refusing: bool,
     /// Syncs that did not return before the power went.
     pub held: u64,
     /// When the program was dead, in milliseconds since 1970; absent while it runs.
@@ -108,11 +123,15 @@ mod tests {
             wait_ms: 1000,
             hold_ms: 50,
         };
-        let text = serde_json::to_string(&order).expect("text");
-        assert_eq!(
-            serde_json::from_str::<Order>(&text).expect("an order"),
-            order
-        );
+        let unreadable = Order::RefuseReads {
+            below: "member/wal".to_owned(),
+            ending: String::new(),
+        };
+        for order in [order, unreadable, Order::Fill] {
+            let text = serde_json::to_string(&order).expect("text");
+            let read = serde_json::from_str::<Order>(&text).expect("an order");
+            assert_eq!(read, order);
+        }
         for text in [
             r#""explode""#,
             r#"{"heal":{"now":true}}"#,

@@ -1,6 +1,8 @@
 //! The supervisor: starts the program behind the filter, answers its calls one after the other, takes orders, ends as
 //! the program ends.
 
+use std::fs;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt as _;
@@ -27,6 +29,8 @@ pub(crate) struct Options<'a> {
     pub(crate) folder: &'a Path,
     /// The name at which orders are taken.
     pub(crate) name: &'a str,
+    /// A file that may have an order for the program's start.
+    pub(crate) first: Option<&'a Path>,
 }
 
 /// What the threads share.
@@ -40,6 +44,8 @@ struct State {
     program: Option<Pid>,
     /// Why calls are not announced.
     blind: Option<String>,
+    /// Reads are announced.
+    reads: bool,
     /// Calls wait to be answered.
     still: bool,
     /// The power is gone: no call is answered any more.
@@ -51,20 +57,27 @@ struct State {
 /// Runs the program to its end; returns its exit code. After a power loss it does not return: the machine is off.
 pub(crate) fn run(options: &Options<'_>, command: &[String]) -> anyhow::Result<u8> {
     let folder = std::path::absolute(options.folder)?;
+    let first = options.first.map(first_order).transpose()?.flatten();
+    let reads = matches!(first, Some(Order::RefuseReads { .. }));
     let orders = orders::listen(options.name)?;
-    let (program, listener) = start(command)?;
+    let (program, listener) = start(command, reads)?;
     let blind = listener.as_ref().err().map(|error| format!("{error:#}"));
     let shared = Arc::new(Shared {
         state: Mutex::new(State {
             disk: Disk::new(&folder),
             program: Pid::from_raw(program.id().cast_signed()),
             blind,
+            reads,
             still: false,
             off: false,
             gone: false,
         }),
         changed: Condvar::new(),
     });
+    // Before any call is answered.
+    if let Some(Err(error)) = first.map(|order| shared.obey(order)) {
+        eprintln!("disk-faults: the first order was not obeyed: {error:#}");
+    }
     match listener {
         Ok(listener) => {
             let shared = Arc::clone(&shared);
@@ -83,12 +96,29 @@ pub(crate) fn run(options: &Options<'_>, command: &[String]) -> anyhow::Result<u
     shared.end(program)
 }
 
+/// The order that waits for the program's start; none where the file is not there.
+fn first_order(path: &Path) -> anyhow::Result<Option<Order>> {
+    let place = path.display();
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).with_context(|| format!("failed to read {place}")),
+    };
+    let order = serde_json::from_str(&text);
+    match order.with_context(|| format!("failed to read the order in {place}"))? {
+        Order::LosePower { .. } => bail!("{place}: nothing is written before the program begins"),
+        order => Ok(Some(order)),
+    }
+}
+
 /// Starts the program; what listens to it, or why nothing does.
-fn start(command: &[String]) -> anyhow::Result<(Child, anyhow::Result<OwnedFd>)> {
+fn start(command: &[String], reads: bool) -> anyhow::Result<(Child, anyhow::Result<OwnedFd>)> {
     let (ours, theirs) = UnixStream::pair().context("failed to make a socket")?;
     let own = std::env::current_exe().context("failed to find this program")?;
     let program = Command::new(own)
-        .args(["disk", "enter", "--"])
+        .args(["disk", "enter"])
+        .args(reads.then_some("--reads"))
+        .arg("--")
         .args(command)
         .stdin(Stdio::from(OwnedFd::from(theirs)))
         .spawn()
@@ -166,11 +196,17 @@ impl Shared {
             }
             Order::RefuseSyncs { next } => state.disk.syncs = Refusal::of(next),
             Order::RefuseWrites { next } => state.disk.writes = Refusal::of(next),
+            Order::Fill => state.disk.full = true,
+            Order::RefuseReads { below, ending } => {
+                if !state.reads {
+                    bail!("reads are not announced: this must be the first order");
+                }
+                state.disk.refuse_reads(&below, ending);
+            }
             Order::Heal => {
                 state.still = false;
                 self.changed.notify_all();
-                state.disk.syncs = Refusal::None;
-                state.disk.writes = Refusal::None;
+                state.disk.heal();
             }
             Order::Tell => {}
         }
@@ -206,7 +242,8 @@ impl Shared {
         Ok(report)
     }
 
-    /// Waits for the end of the program. What a failing disk had refused to sync is not there later.
+    /// Waits for the end of the program. What a failing disk had refused to sync is not there later; a full one has
+    /// what it took.
     fn end(&self, mut program: Child) -> anyhow::Result<u8> {
         let status = program.wait().context("failed to wait for the program")?;
         let mut state = self.lock();

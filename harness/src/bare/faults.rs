@@ -12,6 +12,7 @@ use crate::bare::BareError;
 use crate::bare::cluster::BareCluster;
 use crate::bare::crash::KILLED;
 use crate::bare::effect::{left, until_answered, until_shown};
+use crate::bare::failing::Failure;
 use crate::bare::links::LinkFault;
 use crate::bare::member::Layout;
 use crate::bare::packets::Harm as PacketHarm;
@@ -61,8 +62,8 @@ enum Means {
     Disk(u32, Selector),
     /// The supervisor of a member's disk: what was not synced is lost.
     Power(Unsynced, Selector),
-    /// The same: syncs fail.
-    Failing(Selector),
+    /// The same: it fails in this way.
+    Failing(Failure, Selector),
     /// etcd itself, at a failpoint.
     Failpoint(Selector),
     /// A queue of the kernel, in the network of a member.
@@ -81,7 +82,7 @@ impl Means {
             | Self::Log(_, of)
             | Self::Disk(_, of)
             | Self::Power(_, of)
-            | Self::Failing(of)
+            | Self::Failing(_, of)
             | Self::Failpoint(of)
             | Self::Packets(_, of)
             | Self::Clock(_, of) => of,
@@ -138,9 +139,8 @@ pub(crate) async fn inject(
             let killed = harmed(cluster, fault, killed, evidence).await?;
             loss.of(fault, killed)
         }
-        Means::Failing(_) => {
-            let (members, witness) = apart(chosen);
-            failing::inject(cluster, fault, (members, witness), evidence).await?
+        Means::Failing(failure, _) => {
+            failing::inject(cluster, (fault, failure), apart(chosen), evidence).await?
         }
         Means::Failpoint(_) => {
             let (members, witness) = apart(chosen);
@@ -221,11 +221,20 @@ fn means(fault: &Fault, layout: &Layout) -> Result<Means, String> {
         Fault::Elect { of } => return Ok(Means::Election(of.clone())),
         Fault::SlowDisk { of, writes_s } => return Ok(Means::Disk(*writes_s, of.clone())),
         Fault::DamageLog { of, how } => return Ok(Means::Log(*how, of.clone())),
-        Fault::LosePower { .. } | Fault::FailDisk { .. } if !layout.is_supervised() => {
+        Fault::LosePower { .. }
+        | Fault::FailDisk { .. }
+        | Fault::FillDisk { .. }
+        | Fault::FailReads { .. }
+            if !layout.is_supervised() =>
+        {
             return Err("nothing stands between these members and their disks".to_owned());
         }
         Fault::LosePower { of, lost } => return Ok(Means::Power(*lost, of.clone())),
-        Fault::FailDisk { of } => return Ok(Means::Failing(of.clone())),
+        Fault::FailDisk { of } => return Ok(Means::Failing(Failure::Syncs, of.clone())),
+        Fault::FillDisk { of } => return Ok(Means::Failing(Failure::Space, of.clone())),
+        Fault::FailReads { of, what } => {
+            return Ok(Means::Failing(Failure::Reads(*what), of.clone()));
+        }
         Fault::LosePackets { of, .. } | Fault::HarmPackets { of, .. } => {
             let harm = packets::of(fault);
             let harm = harm.ok_or_else(|| "packets between members alone are lost".to_owned())?;
@@ -248,8 +257,8 @@ fn means(fault: &Fault, layout: &Layout) -> Result<Means, String> {
     }
     let (harm, of) = harm(fault).ok_or_else(|| {
         "members that are plain containers are killed, frozen, cut off and elected, the links and packets between them disturbed, \
-         their logs damaged, their disks slowed and made to fail, their power is taken, and etcd has failpoints and another \
-         time"
+         their logs damaged, their disks slowed, filled and made to fail, their power is taken, and etcd has failpoints and \
+         another time"
             .to_owned()
     })?;
     if harm == Harm::Split && layout.peers().is_none() {
@@ -422,7 +431,7 @@ async fn all(
 mod tests {
     use super::*;
     use crate::bare::{BarePlan, VERSION, bugs, catalog, shared};
-    use crate::faults::FailAction;
+    use crate::faults::{FailAction, Unreadable};
 
     #[test]
     fn every_fault_of_the_catalogue_can_be_injected() {
@@ -458,8 +467,28 @@ mod tests {
         assert!(means(&isolate(Traffic::All), &layout).is_ok());
         let clients = means(&isolate(Traffic::Client), &layout.clone().with_proxy(true));
         assert!(clients.is_err(), "peers would be cut off too");
-        let of = Selector::Leader;
-        assert!(means(&Fault::FillDisk { of }, &layout).is_err());
+        assert!(means(&Fault::FillQuota, &layout).is_err());
+    }
+
+    #[test]
+    fn a_disk_that_fails_or_is_full_needs_a_supervisor() {
+        let of = || Selector::Leader;
+        let layout = Layout::new("7", 3, &[]);
+        let supervised = layout.clone().with_supervisor(true);
+        let what = Unreadable::Log;
+        let log = Fault::FailReads { of: of(), what };
+        for (fault, failure) in [
+            (Fault::FailDisk { of: of() }, Failure::Syncs),
+            (Fault::FillDisk { of: of() }, Failure::Space),
+            (log, Failure::Reads(Unreadable::Log)),
+        ] {
+            let refused = means(&fault, &layout);
+            assert!(refused.is_err_and(|reason| reason.contains("nothing stands between")));
+            assert_eq!(
+                means(&fault, &supervised),
+                Ok(Means::Failing(failure, of()))
+            );
+        }
     }
 
     #[test]

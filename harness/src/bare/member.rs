@@ -33,6 +33,9 @@ pub(crate) struct Layout {
 /// Folder of a member's data.
 const DATA: &str = "/var/lib/etcd/data";
 
+/// Where a supervisor finds the order that it obeys before etcd begins, where there is one.
+pub(crate) const FIRST_ORDER: (&str, &str) = ("/", "disk-first-order");
+
 /// Where the client's program is, in its image and in members that have it: as a supervisor, or to ask for failpoints.
 pub(crate) const SUPERVISOR: (&str, &str) = ("/", "workload");
 
@@ -116,7 +119,8 @@ impl Layout {
         let mut command = Vec::new();
         if self.supervised {
             command.push([SUPERVISOR.0, SUPERVISOR.1].concat());
-            command.extend(["disk", "run", "--folder", DATA].map(str::to_owned));
+            command.extend(["disk", "run", "--folder", DATA, "--first"].map(str::to_owned));
+            command.push([FIRST_ORDER.0, FIRST_ORDER.1].concat());
             command.push("--".to_owned());
         }
         command.push("/usr/local/bin/etcd".to_owned());
@@ -324,7 +328,7 @@ mod tests {
         assert_eq!(plain[0], "/usr/local/bin/etcd");
         assert!(!layout.is_supervised());
         let supervised = layout.with_supervisor(true).command("bare-7-0");
-        let first = "/workload disk run --folder /var/lib/etcd/data --";
+        let first = "/workload disk run --folder /var/lib/etcd/data --first /disk-first-order --";
         assert_eq!(supervised.join(" "), format!("{first} {}", plain.join(" ")));
     }
 

@@ -46,6 +46,7 @@ mod run;
 pub mod shared;
 mod since_start;
 mod status;
+mod storage;
 mod supervisor;
 mod turns;
 mod users;

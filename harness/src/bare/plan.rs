@@ -245,7 +245,13 @@ pub(super) fn made_by(etcd: &[String]) -> String {
 
 /// True for a fault that needs something between members and their disks.
 fn needs_supervisor(fault: &Fault) -> bool {
-    matches!(fault, Fault::LosePower { .. } | Fault::FailDisk { .. })
+    matches!(
+        fault,
+        Fault::LosePower { .. }
+            | Fault::FailDisk { .. }
+            | Fault::FillDisk { .. }
+            | Fault::FailReads { .. }
+    )
 }
 
 #[cfg(test)]
@@ -448,6 +454,12 @@ mod tests {
         let command = |name| plan(name).layout("7").command("bare-7-0");
         assert_eq!(command("bare::all_power_lost")[0], "/workload");
         assert_eq!(command("bare::failing_disk_leader")[0], "/workload");
+        assert_eq!(command("bare::full_disk_leader")[0], "/workload");
+        assert_eq!(command("bare::unreadable_log_follower")[0], "/workload");
+        assert_eq!(
+            command("bare::unreadable_snapshots_follower")[0],
+            "/workload"
+        );
         assert_eq!(command("bare::log_torn")[0], "/usr/local/bin/etcd");
     }
 

@@ -3,13 +3,23 @@
 use disk_faults::{Order, Report};
 
 use crate::bare::cluster::BareCluster;
-use crate::bare::member::SUPERVISOR;
+use crate::bare::member::{FIRST_ORDER, SUPERVISOR};
 use crate::faults::{Fault, FaultError};
 
 /// What it says of a machine without seccomp's user notification.
 const UNABLE: &str = "not to be had";
 
 impl BareCluster {
+    /// Leaves an order that the supervisor of a member obeys before etcd begins the next time.
+    ///
+    /// # Errors
+    /// Why it cannot be written there, in words.
+    pub(super) async fn order_first(&self, member: &str, order: &Order) -> Result<(), String> {
+        let order = serde_json::to_vec(order).map_err(|error| error.to_string())?;
+        let written = self.write_file(member, FIRST_ORDER, &order).await;
+        written.map_err(|error| error.to_string())
+    }
+
     /// Gives an order to the supervisor of a member.
     ///
     /// # Errors

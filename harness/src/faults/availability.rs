@@ -78,6 +78,7 @@ pub fn need(fault: &Fault) -> Need {
         | Fault::SlowDisk { .. }
         | Fault::LosePower { .. }
         | Fault::FailDisk { .. }
+        | Fault::FailReads { .. }
         | Fault::Failpoint { .. }
         | Fault::ShiftClock { .. }
         | Fault::DamageLog { .. } => Need::BareContainers,
@@ -184,6 +185,10 @@ mod tests {
         let failing = Fault::FailDisk {
             of: Selector::Leader,
         };
+        let unreadable = Fault::FailReads {
+            of: Selector::Leader,
+            what: crate::faults::Unreadable::Log,
+        };
         let failpoint = Fault::Failpoint {
             of: Selector::Leader,
             at: vec!["raftBeforeSave".to_owned()],
@@ -199,7 +204,7 @@ mod tests {
             seconds: 1,
         };
         for fault in [
-            late, turns, torn, slow, power, failing, failpoint, packets, clock,
+            late, turns, torn, slow, power, failing, unreadable, failpoint, packets, clock,
         ] {
             let reason = impossible(&[fault], &strong).expect("a reason").reason;
             assert!(reason.contains("harness bare"), "{reason}");

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::faults::{
     Absence, DataLoss, Declared, Deletion, Direction, Disturbance, FailAction, Fault, LogDamage,
-    NodeSelector, OperatorFault, PacketHarm, Replicas, Traffic, Unsynced,
+    NodeSelector, OperatorFault, PacketHarm, Replicas, Traffic, Unreadable, Unsynced,
 };
 
 impl fmt::Display for Fault {
@@ -69,6 +69,7 @@ impl fmt::Display for Fault {
             | Fault::SlowDisk { .. }
             | Fault::LosePower { .. }
             | Fault::FailDisk { .. }
+            | Fault::FailReads { .. }
             | Fault::DamageLog { .. }
             | Fault::Failpoint { .. }
             | Fault::ShiftClock { .. } => self.fmt_disk(f),
@@ -93,6 +94,13 @@ impl Fault {
                 write!(f, "take the power of {of} with {}", lost.words())
             }
             Fault::FailDisk { of } => write!(f, "let every sync of {of} fail"),
+            Fault::FailReads { of, what } => {
+                write!(
+                    f,
+                    "kill {of} and let every read of its {} fail",
+                    what.words()
+                )
+            }
             Fault::DamageLog { of, how } => write!(f, "kill {of} and {} its log", how.words()),
             Fault::Failpoint { of, at, action } => {
                 write!(f, "let etcd of {of} {action} at {}", at.join(" or "))
@@ -196,6 +204,15 @@ impl LogDamage {
         match self {
             LogDamage::Flipped => "flip a bit of",
             LogDamage::Torn => "tear a write at the end of",
+        }
+    }
+}
+
+impl Unreadable {
+    const fn words(self) -> &'static str {
+        match self {
+            Unreadable::Log => "log",
+            Unreadable::Snapshots => "snapshots",
         }
     }
 }
@@ -375,6 +392,18 @@ mod tests {
         );
         let slow = failpoint(FailAction::Sleep { ms: 100 }).to_string();
         assert!(slow.contains("sleep for 100 ms at"), "{slow}");
+    }
+
+    #[test]
+    fn a_fault_of_a_disk_reads_as_a_sentence() {
+        let of = || Selector::AnyFollower;
+        let unreadable = |what| Fault::FailReads { of: of(), what }.to_string();
+        let text = "kill a follower and let every read of its log fail";
+        assert_eq!(unreadable(Unreadable::Log), text);
+        let text = "kill a follower and let every read of its snapshots fail";
+        assert_eq!(unreadable(Unreadable::Snapshots), text);
+        let full = Fault::FillDisk { of: of() };
+        assert_eq!(full.to_string(), "fill the disk of a follower");
     }
 
     #[test]

@@ -168,7 +168,8 @@ pub enum Fault {
     /// The recording client's pod floods the agents and holds half-open connections to them, and Clusters that the
     /// operator cannot read are in the namespace.
     FloodAgents,
-    /// A member's volume, a small file system of its own, is filled to the last block.
+    /// A member's volume, a small file system of its own, is filled to the last block. Of bare members, every write
+    /// that needs another block ends with an error (ENOSPC).
     FillDisk {
         /// Whose.
         of: Selector,
@@ -200,6 +201,13 @@ pub enum Fault {
     FailDisk {
         /// Whose.
         of: Selector,
+    },
+    /// A member is killed, and its disk cannot read some of its files when it starts again (EIO). Of bare members only.
+    FailReads {
+        /// Whose.
+        of: Selector,
+        /// Which files.
+        what: Unreadable,
     },
     /// etcd of members does something at one of its failpoints, which only a build with failpoints has. Of bare members
     /// only.
@@ -444,6 +452,16 @@ pub enum LogDamage {
     Torn,
 }
 
+/// What of a member's files its disk cannot read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unreadable {
+    /// The write-ahead log: etcd must end.
+    Log,
+    /// The snapshots: etcd must continue without.
+    Snapshots,
+}
+
 /// What etcd does at a failpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -504,6 +522,7 @@ impl Fault {
             Fault::SlowDisk { .. } => "slow_disk",
             Fault::LosePower { .. } => "lose_power",
             Fault::FailDisk { .. } => "fail_disk",
+            Fault::FailReads { .. } => "fail_reads",
             Fault::DamageLog { .. } => "damage_log",
             Fault::Failpoint { .. } => "failpoint",
             Fault::ShiftClock { .. } => "shift_clock",

@@ -86,6 +86,7 @@ pub async fn inject(context: &FaultContext, fault: &Fault) -> Result<Active, Fau
         | Fault::SlowDisk { .. }
         | Fault::LosePower { .. }
         | Fault::FailDisk { .. }
+        | Fault::FailReads { .. }
         | Fault::Failpoint { .. }
         | Fault::ShiftClock { .. }
         | Fault::DamageLog { .. } => Err(FaultError::find("bare members", fault)),

@@ -50,7 +50,7 @@ pub use evidence::Evidence;
 pub use fault::{
     Absence, Container, ControlPlanePart, DataLoss, Declared, Deletion, Direction, Disturbance,
     FailAction, Fault, LogDamage, NodeSelector, OperatorFault, PacketHarm, Replicas, Traffic,
-    Unsynced,
+    Unreadable, Unsynced,
 };
 pub use healing::Healing;
 pub use inject::{Active, inject};

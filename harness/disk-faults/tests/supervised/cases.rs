@@ -10,10 +10,12 @@ use disk_faults::{Kept, Order, Report};
 use libtest_mimic::{Arguments, Failed, Trial};
 use tempfile::TempDir;
 
-use crate::program::TURNS;
+use crate::program::{BELOW, TURNS};
 
 /// Bytes of a line of the program's log.
 const LINE: u64 = 16;
+/// The file with the first order, in the folder where the supervisor runs: most tests have none.
+const FIRST: &str = "first";
 /// Only against hanging.
 const GUARD: Duration = Duration::from_secs(60);
 
@@ -34,6 +36,10 @@ pub(crate) fn run() -> ExitCode {
         trial("a_refused_sync_is_eio_and_its_write_is_lost", refused_sync),
         trial("one_refused_write_is_eio", refused_write),
         trial("a_disk_that_was_healed_refuses_nothing", healed),
+        trial("a_full_disk_is_enospc_and_loses_nothing", full_disk),
+        trial("a_disk_with_space_again_takes_blocks", space_again),
+        trial("what_cannot_be_read_at_the_start_is_eio", unreadable),
+        trial("a_healed_start_reads_all", readable_again),
         trial("the_exit_is_that_of_the_program", exits_alike),
     ];
     libtest_mimic::run(&arguments, trials).exit_code()
@@ -87,6 +93,18 @@ impl Supervised {
         Self::start_in(folder, test, program)
     }
 
+    /// A program that takes these turns, and an order that is there before it begins.
+    fn with_first(test: &str, turns: &str, order: &Order) -> Result<Self, String> {
+        let folder = tempfile::tempdir().map_err(words)?;
+        let below = folder.path().join(BELOW);
+        fs::create_dir(below.parent().ok_or("no folder")?).map_err(words)?;
+        fs::write(below, b"below").map_err(words)?;
+        fs::write(folder.path().join(TURNS), turns).map_err(words)?;
+        let order = serde_json::to_string(order).map_err(words)?;
+        fs::write(folder.path().join(FIRST), order).map_err(words)?;
+        Self::start_in(folder, test, "turns")
+    }
+
     fn start_in(folder: TempDir, test: &str, program: &str) -> Result<Self, String> {
         fs::write(folder.path().join("old"), b"before").map_err(words)?;
         let name = format!("disk-faults-{}-{test}", std::process::id());
@@ -95,7 +113,7 @@ impl Supervised {
         let mut supervisor = own()
             .args(["disk", "run", "--name", &name, "--folder"])
             .arg(&path)
-            .arg("--")
+            .args(["--first", FIRST, "--"])
             .arg(own_path)
             .args(["program", program])
             .current_dir(&path)
@@ -338,6 +356,80 @@ fn healed() -> Result<(), Failed> {
     check(
         report.refused == 0 && report.unsynced_pages == 1,
         format!("{report:?}"),
+    )?;
+    Ok(())
+}
+
+fn full_disk() -> Result<(), Failed> {
+    let mut supervised = Supervised::with_turns("full", "l")?;
+    supervised.tells(0)?;
+    supervised.order(Order::Fill)?;
+    // The next line is in the block of the first one, what follows is not.
+    supervised.give("l")?;
+    supervised.tells(1)?;
+    supervised.give("b")?;
+    let (code, said) = supervised.ends()?;
+    check(
+        code == Some(3) && said.contains("No space left on device"),
+        format!("{code:?}: {said}"),
+    )?;
+    let report = Report::last_in(&said).ok_or("no report")?;
+    check(
+        report.no_space == 1 && report.refused == 0 && report.undone() == 0,
+        format!("{report:?}"),
+    )?;
+    check(report.untracked.is_none(), format!("{report:?}"))?;
+    let log = supervised.file("log")?;
+    check(lines(&log)? == 2, "what had space is not there")?;
+    Ok(())
+}
+
+fn space_again() -> Result<(), Failed> {
+    let mut supervised = Supervised::with_turns("space", "l")?;
+    supervised.tells(0)?;
+    supervised.order(Order::Fill)?;
+    supervised.order(Order::Heal)?;
+    supervised.give("b")?;
+    supervised.tells(1)?;
+    let report = supervised.order(Order::Tell)?;
+    check(report.no_space == 0, format!("{report:?}"))?;
+    Ok(())
+}
+
+fn unreadable_below() -> Order {
+    Order::RefuseReads {
+        below: "below".to_owned(),
+        ending: String::new(),
+    }
+}
+
+fn unreadable() -> Result<(), Failed> {
+    let order = unreadable_below();
+    // Its turns are in a file that can be read.
+    let mut supervised = Supervised::with_first("unreadable", "lr", &order)?;
+    supervised.tells(0)?;
+    let (code, said) = supervised.ends()?;
+    check(
+        code == Some(3) && said.contains("Input/output error"),
+        format!("{code:?}: {said}"),
+    )?;
+    let report = Report::last_in(&said).ok_or("no report")?;
+    check(
+        report.unread == 1 && report.refused == 0 && report.undone() == 0,
+        format!("{report:?}"),
+    )?;
+    Ok(())
+}
+
+fn readable_again() -> Result<(), Failed> {
+    let mut supervised = Supervised::with_first("readable", "lr", &Order::Heal)?;
+    supervised.tells(1)?;
+    let report = supervised.order(Order::Tell)?;
+    check(report.unread == 0, format!("{report:?}"))?;
+    let late = supervised.order(unreadable_below());
+    check(
+        late.is_err_and(|why| why.contains("reads are not announced")),
+        "it was not refused",
     )?;
     Ok(())
 }

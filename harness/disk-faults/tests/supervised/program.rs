@@ -9,9 +9,12 @@ use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::Duration;
 
-/// The file in its folder with the turns of a program that waits for them: `l` writes a line, `s` syncs, `e` empties
-/// the file that was there before.
+/// The file in its folder with the turns of a program that waits for them: `l` writes a line, `b` a block, `s` syncs,
+/// `e` empties the file that was there before, `r` reads the one in the folder below.
 pub(crate) const TURNS: &str = "turns";
+
+/// A file in a folder below its own.
+pub(crate) const BELOW: &str = "below/file";
 
 /// What it does.
 pub(crate) fn run(what: Option<&str>) -> ExitCode {
@@ -72,8 +75,10 @@ fn turns(supervisor: u32) -> io::Result<()> {
                 log.write_all(format!("{lines:015}\n").as_bytes())?;
                 lines += 1;
             }
+            b'b' => log.write_all(&[b'b'; 4096])?,
             b's' => log.sync_all()?,
             b'e' => empty()?,
+            b'r' => fs::read(BELOW).map(drop)?,
             other => return Err(io::Error::other(format!("no turn: {other}"))),
         }
         told(number)?;

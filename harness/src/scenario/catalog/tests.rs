@@ -48,6 +48,7 @@ fn none_asks_for_what_only_bare_members_have() {
                     | Fault::FreezeInTurns { .. }
                     | Fault::LosePower { .. }
                     | Fault::FailDisk { .. }
+                    | Fault::FailReads { .. }
                     | Fault::Failpoint { .. }
                     | Fault::ShiftClock { .. }
                     | Fault::DamageLog { .. }
