@@ -62,7 +62,8 @@ pub(super) fn check(case: &Case<'_>) -> Verdict {
 type Streams<'a> = BTreeMap<(u32, u32), Stream<'a>>;
 
 /// All streams, and how many events they delivered. Those of a client that was killed ended with its last line: it
-/// could not say so, and the watchers of the next one have other numbers.
+/// could not say so, and the watchers of the next one have other numbers. So did those of a client that ended by itself:
+/// others record for longer.
 fn streams<'a>(room: &mut Room<'_, 'a>) -> (Streams<'a>, usize) {
     let mut streams = Streams::new();
     let (mut delivered, mut last_line) = (0, Nanos::MIN);
@@ -71,9 +72,7 @@ fn streams<'a>(room: &mut Room<'_, 'a>) -> (Streams<'a>, usize) {
             last_line = record.time();
         }
         match record {
-            Record::Start { .. } => streams
-                .values_mut()
-                .for_each(|stream: &mut Stream<'_>| stream.cut(last_line)),
+            Record::Start { .. } => cut(&mut streams, last_line),
             Record::Watch(record) => {
                 let stream = streams
                     .entry((record.watcher, record.stream))
@@ -83,7 +82,13 @@ fn streams<'a>(room: &mut Room<'_, 'a>) -> (Streams<'a>, usize) {
             _ => {}
         }
     }
+    cut(&mut streams, last_line);
     (streams, delivered)
+}
+
+/// Ends the streams that have not ended.
+fn cut(streams: &mut Streams<'_>, t: Nanos) {
+    streams.values_mut().for_each(|stream| stream.cut(t));
 }
 
 /// Joins streams of a watcher on one member, one after the other: those that it gave up because they said nothing to

@@ -176,6 +176,17 @@ fn a_stream_ends_with_the_client_that_was_killed() {
 }
 
 #[test]
+fn a_stream_ends_with_the_client_that_ended_by_itself() {
+    let written = || written().put(1, (10, 11), ("c", "3"), 4);
+    let alive = |t: i64| written().ok(2, (t, t + 1), get("x"), (4, found(&[])));
+    // The harness records its machine and its phases for longer.
+    alive(1_000).phase(60_000, "over").passes("watch");
+    alive(6_000)
+        .phase(60_000, "over")
+        .violates("watch", "had not delivered c at revision 4 by 6.001000 s");
+}
+
+#[test]
 fn a_watcher_that_gives_up_one_silent_stream_after_the_other_waits_all_the_time() {
     let broken = |message: &str| WatchEvent::Broken {
         message: message.to_owned(),
