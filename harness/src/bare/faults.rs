@@ -68,8 +68,8 @@ enum Means {
     Failpoint(Selector),
     /// A queue of the kernel, in the network of a member.
     Packets(PacketHarm, Selector),
-    /// The code by which its etcd asks for the time: it is so many seconds ahead.
-    Clock(i32, Selector),
+    /// The code by which its etcd asks for the time.
+    Clock(clock::Change, Selector),
 }
 
 impl Means {
@@ -150,8 +150,8 @@ pub(crate) async fn inject(
             let (members, witness) = apart(chosen);
             packets::inject(cluster, (fault, harm), (members, witness, seed), evidence).await?
         }
-        Means::Clock(seconds, _) => {
-            clock::inject(cluster, (fault, seconds), apart(chosen), evidence).await?
+        Means::Clock(change, _) => {
+            clock::inject(cluster, (fault, change), apart(chosen), evidence).await?
         }
         Means::Log(how, _) => damage::inject(cluster, (fault, how), chosen, evidence).await?,
     };
@@ -240,7 +240,12 @@ fn means(fault: &Fault, layout: &Layout) -> Result<Means, String> {
             let harm = harm.ok_or_else(|| "packets between members alone are lost".to_owned())?;
             return Ok(Means::Packets(harm, of.clone()));
         }
-        Fault::ShiftClock { of, seconds } => return Ok(Means::Clock(*seconds, of.clone())),
+        Fault::ShiftClock { of, seconds } => {
+            return Ok(Means::Clock(clock::Change::Ahead(*seconds), of.clone()));
+        }
+        Fault::DriftClock { of, percent } => {
+            return Ok(Means::Clock(clock::Change::Rate(*percent), of.clone()));
+        }
         Fault::Failpoint { .. } if !layout.has_failpoints() => {
             return Err("etcd of these members serves no failpoints".to_owned());
         }

@@ -72,7 +72,8 @@ impl fmt::Display for Fault {
             | Fault::FailReads { .. }
             | Fault::DamageLog { .. }
             | Fault::Failpoint { .. }
-            | Fault::ShiftClock { .. } => self.fmt_disk(f),
+            | Fault::ShiftClock { .. }
+            | Fault::DriftClock { .. } => self.fmt_disk(f),
         }
     }
 }
@@ -112,6 +113,9 @@ impl Fault {
                     "set the clock of etcd of {of} {} s {way}",
                     seconds.unsigned_abs()
                 )
+            }
+            Fault::DriftClock { of, percent } => {
+                write!(f, "let the clock of etcd of {of} run at {percent} %")
             }
             other => write!(f, "{}", other.name()),
         }
@@ -316,7 +320,7 @@ mod tests {
     use crate::faults::{Container, Selector};
 
     #[test]
-    fn a_clock_is_set_ahead_or_back() {
+    fn a_clock_is_set_ahead_or_back_or_runs_fast() {
         let set = |of, seconds| Fault::ShiftClock { of, seconds }.to_string();
         assert_eq!(
             set(Selector::Leader, 3600),
@@ -325,6 +329,11 @@ mod tests {
         assert_eq!(
             set(Selector::AnyFollower, -60),
             "set the clock of etcd of a follower 60 s back"
+        );
+        let of = Selector::Leader;
+        assert_eq!(
+            Fault::DriftClock { of, percent: 200 }.to_string(),
+            "let the clock of etcd of the leader run at 200 %"
         );
     }
 

@@ -227,6 +227,13 @@ pub enum Fault {
         /// Ahead by so many seconds, or behind where it is less than none.
         seconds: i32,
     },
+    /// The time of day of etcd of members runs fast or slow. Of bare members only.
+    DriftClock {
+        /// Whose.
+        of: Selector,
+        /// So many percent of the machine's rate.
+        percent: u16,
+    },
     /// A member is killed, and starts again with a write-ahead log that its disk has damaged. Of bare members only.
     DamageLog {
         /// Whose: one member.
@@ -526,6 +533,7 @@ impl Fault {
             Fault::DamageLog { .. } => "damage_log",
             Fault::Failpoint { .. } => "failpoint",
             Fault::ShiftClock { .. } => "shift_clock",
+            Fault::DriftClock { .. } => "drift_clock",
         }
     }
 }

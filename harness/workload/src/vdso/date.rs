@@ -2,21 +2,40 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
+
+use crate::vdso::rate::Answer;
 
 /// Longest wait for each step of an answer.
 const LONGEST: Duration = Duration::from_secs(2);
 /// Most of an answer that is read.
 const MOST: u64 = 8 * 1024;
 
-/// By how many seconds the etcd at a port of the loopback is ahead of this machine.
-pub(super) fn ahead(port: u16) -> anyhow::Result<i64> {
+/// What an answer shows.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen {
+    /// By how many seconds it is ahead of this machine.
+    pub(super) ahead_s: i64,
+    pub(super) answer: Answer,
+}
+
+/// Asks the etcd at a port of the loopback.
+pub(super) fn seen(port: u16) -> anyhow::Result<Seen> {
     let at = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let asked = Instant::now();
     let answer = ask(&at).with_context(|| format!("failed to ask etcd at {at} for its time"))?;
+    let came = Instant::now();
     let date = date(&answer).with_context(|| format!("etcd at {at} said no time: {answer:?}"))?;
-    Ok(seconds(date, SystemTime::now()))
+    Ok(Seen {
+        ahead_s: seconds(date, SystemTime::now()),
+        answer: Answer {
+            seconds: seconds(date, SystemTime::UNIX_EPOCH),
+            asked,
+            came,
+        },
+    })
 }
 
 fn ask(at: &SocketAddr) -> std::io::Result<String> {
