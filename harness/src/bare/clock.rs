@@ -2,28 +2,34 @@
 //! its own that shares the member's processes and may trace them. It sets it back when it is told to end, or after
 //! three minutes; one that was killed is made up for by another, and nothing outlives the member.
 
+use std::ops::RangeInclusive;
+
 use serde::Deserialize;
 
 use crate::bare::BareError;
 use crate::bare::beside::{Beside, LIMIT};
 use crate::bare::cluster::BareCluster;
 use crate::bare::effect::{until_answered, until_shown};
-use crate::faults::{Evidence, Fault, FaultError, Healing, Injected, Running, Target};
+use crate::faults::{EtcdClock, Evidence, Fault, FaultError, Healing, Injected, Running, Target};
 
 /// What it may do.
 const RIGHTS: &[&str] = &["SYS_PTRACE"];
 /// Etcd says its time to the second, and a busy machine compares it late: so many seconds are no difference.
 const SLACK_S: u64 = 10;
 /// The machine's own rate, in percent.
-const MACHINE: i64 = 100;
+const MACHINE: u16 = 100;
+/// Rates that the program takes.
+const RATES: RangeInclusive<u16> = 10..=1_000;
+/// A deadline shows the least rate alone, and comes late on a busy machine: no lower rate is told from the machine's.
+const FAST: u16 = 110;
 
 /// How a clock is changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
     /// It is so many seconds ahead, or behind where that is less than none.
     Ahead(i32),
-    /// It runs at so many percent of the machine's rate.
-    Rate(u16),
+    /// One of them runs at so many percent of the machine's rate.
+    Rate(EtcdClock, u16),
 }
 
 /// A line that it prints while the clock is shifted, and at the end.
@@ -37,6 +43,9 @@ struct Report {
     /// The least and the most percent of the machine's rate at which the time in etcd's answers has run since; none
     /// before that can be known.
     rate_percent: Option<[i64; 2]>,
+    /// The least percent of the machine's rate at which etcd's monotonic clock runs, by a deadline that it kept; none
+    /// where that is not changed, or not known.
+    deadline_percent: Option<i64>,
     /// How often etcd was stopped until that could be written, and for how long the last time.
     tries: u32,
     held_us: u64,
@@ -108,11 +117,47 @@ fn is_ahead(seen: Option<i64>, seconds: i32) -> bool {
 }
 
 impl Change {
+    /// A clock at so many percent of the machine's rate.
+    ///
+    /// # Errors
+    /// What is accepted, where that rate is not.
+    pub(crate) fn rate(clock: EtcdClock, percent: u16) -> Result<Self, String> {
+        let (least, most) = (*RATES.start(), *RATES.end());
+        let accepted = match clock {
+            EtcdClock::TimeOfDay => RATES.contains(&percent) && percent != MACHINE,
+            EtcdClock::Monotonic => RATES.contains(&percent) && percent >= FAST,
+        };
+        if accepted {
+            return Ok(Self::Rate(clock, percent));
+        }
+        Err(match clock {
+            EtcdClock::TimeOfDay => {
+                format!(
+                    "accepted for the time of day are {least} to {most} % of the machine's rate, but for {MACHINE} %"
+                )
+            }
+            EtcdClock::Monotonic => {
+                format!(
+                    "accepted for the monotonic clock are {FAST} to {most} % of the machine's rate"
+                )
+            }
+        })
+    }
+
     /// How the program is asked for it.
-    fn argument(self) -> String {
+    fn arguments(self) -> Vec<String> {
         match self {
-            Self::Ahead(seconds) => format!("--ms={}", i64::from(seconds) * 1_000),
-            Self::Rate(percent) => format!("--rate-percent={percent}"),
+            Self::Ahead(seconds) => vec![format!("--ms={}", i64::from(seconds) * 1_000)],
+            Self::Rate(clock, percent) => {
+                let clock = match clock {
+                    EtcdClock::TimeOfDay => "realtime",
+                    EtcdClock::Monotonic => "monotonic",
+                };
+                vec![
+                    format!("--clock={clock}"),
+                    format!("--rate-percent={percent}"),
+                ]
+            }
         }
     }
 
@@ -120,17 +165,23 @@ impl Change {
     fn seen(self, report: &Report) -> Option<Evidence> {
         match self {
             Self::Ahead(seconds) => {
-                let ahead = report
-                    .ahead_s
-                    .filter(|_| is_ahead(report.ahead_s, seconds))?;
-                Some(Evidence::new().with("etcd_ahead_s", ahead))
+                let ahead = report.ahead_s?;
+                let shown = is_ahead(Some(ahead), seconds);
+                shown.then(|| Evidence::new().with("etcd_ahead_s", ahead))
             }
-            Self::Rate(percent) => {
+            Self::Rate(EtcdClock::TimeOfDay, percent) => {
                 let [least, most] = report.rate_percent?;
-                let allows = |rate: i64| (least..=most).contains(&rate);
-                let shown = allows(i64::from(percent)) && !allows(MACHINE);
+                let allows = |rate: u16| (least..=most).contains(&i64::from(rate));
                 let seen = format!("{least} to {most}");
+                let shown = allows(percent) && !allows(MACHINE);
                 shown.then(|| Evidence::new().with("etcd_rate_percent", seen))
+            }
+            Self::Rate(EtcdClock::Monotonic, percent) => {
+                let least = report.deadline_percent?;
+                // Nearer to what it was given than to the machine's.
+                let middle = i64::from(MACHINE + percent) / 2;
+                let shown = (middle..=i64::from(percent)).contains(&least);
+                shown.then(|| Evidence::new().with("etcd_deadline_percent", least))
             }
         }
     }
@@ -159,12 +210,12 @@ impl Shifted {
         let name = daemon(member);
         let beside = Beside {
             name: &name,
-            order: vec![
-                "clock".to_owned(),
-                "shift".to_owned(),
-                self.change.argument(),
-                format!("--seconds={limit}"),
-            ],
+            order: [
+                vec!["clock".to_owned(), "shift".to_owned()],
+                self.change.arguments(),
+                vec![format!("--seconds={limit}")],
+            ]
+            .concat(),
             rights: RIGHTS,
             processes: true,
         };
@@ -269,6 +320,7 @@ mod tests {
             in_place: true,
             ahead_s,
             rate_percent: None,
+            deadline_percent: None,
             tries: 1,
             held_us: 600,
             ended: None,
@@ -296,7 +348,7 @@ mod tests {
                 rate_percent,
                 ..report(Some(3))
             };
-            shown(&report, Change::Rate(percent))
+            shown(&report, Change::Rate(EtcdClock::TimeOfDay, percent))
         };
         let evidence = at(Some([179, 221]), 200).expect("shown");
         assert_eq!(evidence.get("etcd_rate_percent"), Some("179 to 221"));
@@ -305,8 +357,33 @@ mod tests {
         assert!(at(Some([33, 100]), 50).is_err(), "too soon to know");
         assert!(at(Some([101, 199]), 200).is_err(), "another rate");
         assert!(at(None, 200).is_err(), "not known");
-        assert_eq!(Change::Rate(50).argument(), "--rate-percent=50");
-        assert_eq!(Change::Ahead(-1).argument(), "--ms=-1000");
+    }
+
+    #[test]
+    fn a_fast_monotonic_clock_is_shown_by_a_deadline_that_is_kept_early_enough() {
+        let at = |deadline_percent| {
+            let report = Report {
+                rate_percent: Some([99, 101]),
+                deadline_percent,
+                ..report(Some(0))
+            };
+            shown(&report, Change::Rate(EtcdClock::Monotonic, 120))
+        };
+        let evidence = at(Some(117)).expect("shown");
+        assert_eq!(evidence.get("etcd_deadline_percent"), Some("117"));
+        assert!(at(Some(120)).is_ok(), "exactly");
+        assert!(at(Some(109)).is_err(), "late, or the machine's");
+        assert!(at(Some(121)).is_err(), "another rate, or another end");
+        assert!(at(None).is_err(), "not known");
+    }
+
+    #[test]
+    fn the_program_is_asked_by_the_names_that_it_knows() {
+        let slow = Change::Rate(EtcdClock::TimeOfDay, 50).arguments();
+        assert_eq!(slow, ["--clock=realtime", "--rate-percent=50"]);
+        let fast = Change::Rate(EtcdClock::Monotonic, 120).arguments();
+        assert_eq!(fast, ["--clock=monotonic", "--rate-percent=120"]);
+        assert_eq!(Change::Ahead(-1).arguments(), ["--ms=-1000"]);
     }
 
     fn shifted(fake: &FakeDocker) -> Shifted {
@@ -334,7 +411,7 @@ mod tests {
     }
 
     async fn healed(last: &str, look: &'static str) -> Healing {
-        let line = r#"{"in_place":true,"ahead_s":3600,"rate_percent":[99,101],"tries":1,"held_us":600,"ended":LAST}"#;
+        let line = r#"{"in_place":true,"ahead_s":3600,"rate_percent":[99,101],"deadline_percent":null,"tries":1,"held_us":600,"ended":LAST}"#;
         let fake = docker(line.replace("LAST", last), look);
         let mut healing = Healing::default();
         shifted(&fake).end("m0", &mut healing).await.expect("ended");

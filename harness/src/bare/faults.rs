@@ -243,8 +243,9 @@ fn means(fault: &Fault, layout: &Layout) -> Result<Means, String> {
         Fault::ShiftClock { of, seconds } => {
             return Ok(Means::Clock(clock::Change::Ahead(*seconds), of.clone()));
         }
-        Fault::DriftClock { of, percent } => {
-            return Ok(Means::Clock(clock::Change::Rate(*percent), of.clone()));
+        Fault::DriftClock { of, clock, percent } => {
+            let change = clock::Change::rate(*clock, *percent)?;
+            return Ok(Means::Clock(change, of.clone()));
         }
         Fault::Failpoint { .. } if !layout.has_failpoints() => {
             return Err("etcd of these members serves no failpoints".to_owned());
@@ -436,7 +437,7 @@ async fn all(
 mod tests {
     use super::*;
     use crate::bare::{BarePlan, VERSION, bugs, catalog, shared};
-    use crate::faults::{FailAction, Unreadable};
+    use crate::faults::{EtcdClock, FailAction, Unreadable};
 
     #[test]
     fn every_fault_of_the_catalogue_can_be_injected() {
@@ -492,6 +493,34 @@ mod tests {
             assert_eq!(
                 means(&fault, &supervised),
                 Ok(Means::Failing(failure, of()))
+            );
+        }
+    }
+
+    #[test]
+    fn a_rate_that_would_not_show_is_refused() {
+        let drift = |clock, percent| {
+            let of = Selector::Leader;
+            means(
+                &Fault::DriftClock { of, clock, percent },
+                &Layout::new("7", 3, &[]),
+            )
+        };
+        for percent in [10, 99, 101, 1_000] {
+            assert!(drift(EtcdClock::TimeOfDay, percent).is_ok(), "{percent}");
+        }
+        assert!(drift(EtcdClock::Monotonic, 110).is_ok());
+        for (clock, percent) in [
+            (EtcdClock::TimeOfDay, 100),
+            (EtcdClock::TimeOfDay, 9),
+            (EtcdClock::TimeOfDay, 1_001),
+            (EtcdClock::Monotonic, 50),
+            (EtcdClock::Monotonic, 109),
+        ] {
+            let refused = drift(clock, percent);
+            assert!(
+                refused.is_err_and(|reason| reason.contains("to 1000 %")),
+                "{clock:?} {percent}"
             );
         }
     }

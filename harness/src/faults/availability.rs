@@ -206,6 +206,7 @@ mod tests {
         };
         let drift = Fault::DriftClock {
             of: Selector::Leader,
+            clock: crate::faults::EtcdClock::TimeOfDay,
             percent: 110,
         };
         for fault in [

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use crate::faults::{
-    Absence, DataLoss, Declared, Deletion, Direction, Disturbance, FailAction, Fault, LogDamage,
-    NodeSelector, OperatorFault, PacketHarm, Replicas, Traffic, Unreadable, Unsynced,
+    Absence, DataLoss, Declared, Deletion, Direction, Disturbance, EtcdClock, FailAction, Fault,
+    LogDamage, NodeSelector, OperatorFault, PacketHarm, Replicas, Traffic, Unreadable, Unsynced,
 };
 
 impl fmt::Display for Fault {
@@ -114,8 +114,9 @@ impl Fault {
                     seconds.unsigned_abs()
                 )
             }
-            Fault::DriftClock { of, percent } => {
-                write!(f, "let the clock of etcd of {of} run at {percent} %")
+            Fault::DriftClock { of, clock, percent } => {
+                let clock = clock.words();
+                write!(f, "let the {clock} of etcd of {of} run at {percent} %")
             }
             other => write!(f, "{}", other.name()),
         }
@@ -179,6 +180,15 @@ impl Declared {
             Declared::Nothing => "",
             Declared::Gone => " permanently",
             Declared::OutOfService => " and taint it out of service",
+        }
+    }
+}
+
+impl EtcdClock {
+    fn words(self) -> &'static str {
+        match self {
+            EtcdClock::TimeOfDay => "time of day",
+            EtcdClock::Monotonic => "monotonic clock",
         }
     }
 }
@@ -330,10 +340,14 @@ mod tests {
             set(Selector::AnyFollower, -60),
             "set the clock of etcd of a follower 60 s back"
         );
-        let of = Selector::Leader;
+        let run = |of, clock, percent| Fault::DriftClock { of, clock, percent }.to_string();
         assert_eq!(
-            Fault::DriftClock { of, percent: 200 }.to_string(),
-            "let the clock of etcd of the leader run at 200 %"
+            run(Selector::Leader, EtcdClock::TimeOfDay, 200),
+            "let the time of day of etcd of the leader run at 200 %"
+        );
+        assert_eq!(
+            run(Selector::AnyFollower, EtcdClock::Monotonic, 120),
+            "let the monotonic clock of etcd of a follower run at 120 %"
         );
     }
 

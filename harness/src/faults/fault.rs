@@ -227,10 +227,12 @@ pub enum Fault {
         /// Ahead by so many seconds, or behind where it is less than none.
         seconds: i32,
     },
-    /// The time of day of etcd of members runs fast or slow. Of bare members only.
+    /// A clock of etcd of members runs fast or slow. Of bare members only.
     DriftClock {
         /// Whose.
         of: Selector,
+        /// Which.
+        clock: EtcdClock,
         /// So many percent of the machine's rate.
         percent: u16,
     },
@@ -264,6 +266,16 @@ impl Container {
             Container::Exporter => "metrics-exporter",
         }
     }
+}
+
+/// A clock that etcd asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EtcdClock {
+    /// The time of day.
+    TimeOfDay,
+    /// The time by which it measures leases and elections.
+    Monotonic,
 }
 
 /// How a pod is deleted.

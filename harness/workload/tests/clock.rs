@@ -2,11 +2,11 @@
 #![cfg(target_os = "linux")]
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -33,10 +33,8 @@ fn says_its_time() {
     println!("\nport {port}");
     std::thread::spawn(move || {
         for stream in listener.incoming() {
-            let mut stream = stream.expect("a connection");
-            let _ = stream.read(&mut [0; 512]).expect("a question");
-            let date = httpdate::fmt_http_date(SystemTime::now());
-            write!(stream, "HTTP/1.1 200 OK\r\nDate: {date}\r\n\r\n").expect("it answers");
+            let stream = stream.expect("a connection");
+            std::thread::spawn(move || answer(stream));
         }
     });
     let back = Arc::new(AtomicU32::new(0));
@@ -47,6 +45,26 @@ fn says_its_time() {
     let mut input = Vec::new();
     std::io::stdin().read_to_end(&mut input).expect("an input");
     println!("\nback {}", back.load(Ordering::Relaxed));
+}
+
+/// Answers with the time, or, as etcd's gateway does, when the three seconds of a watch have passed.
+fn answer(mut stream: TcpStream) {
+    let mut question = [0; 512];
+    let length = stream.read(&mut question).expect("a question");
+    let watch = question[..length].starts_with(b"POST /v3/watch ");
+    let asked = Instant::now();
+    // Looks at its own clock all the time, by which Go's timers end.
+    while watch && asked.elapsed() < Duration::from_secs(3) {
+        std::thread::yield_now();
+    }
+    let end = if watch {
+        "context deadline exceeded"
+    } else {
+        ""
+    };
+    let date = httpdate::fmt_http_date(SystemTime::now());
+    // One who has asked and is gone needs no answer.
+    let _ = write!(stream, "HTTP/1.1 200 OK\r\nDate: {date}\r\n\r\n{end}");
 }
 
 /// Counts how often the time of this process goes back.
@@ -110,8 +128,8 @@ impl Shown {
         serde_json::from_slice(&output.stdout).expect("a line of JSON")
     }
 
-    fn shift(&self, how: [&str; 2]) -> (Child, Lines) {
-        let shift = self.command(&["shift", how[0], how[1]]);
+    fn shift(&self, how: &[&str]) -> (Child, Lines) {
+        let shift = self.command(&[&["shift"][..], how].concat());
         let mut shift = { shift }.stdout(Stdio::piped()).spawn().expect("it starts");
         let output = shift.stdout.take().expect("an output");
         (shift, Lines(BufReader::new(output)))
@@ -169,7 +187,7 @@ fn a_process_has_another_time_until_its_end_is_asked_for() {
             before["shifted"] == false && is_ahead(&before, 0),
             "{before}"
         );
-        let (shift, mut lines) = shown.shift(["--ms", ms]);
+        let (shift, mut lines) = shown.shift(&["--ms", ms]);
         let first = lines.next();
         assert!(
             first["in_place"] == true && is_ahead(&first, seconds),
@@ -185,7 +203,7 @@ fn a_process_has_another_time_until_its_end_is_asked_for() {
 #[test]
 fn what_one_that_was_killed_has_left_is_found_and_restored() {
     let shown = Shown::start("clock-k");
-    let (mut shift, mut lines) = shown.shift(["--ms", "3600000"]);
+    let (mut shift, mut lines) = shown.shift(&["--ms", "3600000"]);
     assert_eq!(lines.next()["ended"], Value::Null);
     shift.kill().expect("it is killed");
     shift.wait().expect("it ends");
@@ -204,7 +222,7 @@ fn what_one_that_was_killed_has_left_is_found_and_restored() {
 /// Lets a clock run at this rate until that is seen of it; how often it went back, the end included.
 fn runs_at((name, percent): (&str, i64), is_seen: impl Fn(i64, i64) -> bool) -> String {
     let shown = Shown::start(name);
-    let (shift, mut lines) = shown.shift(["--rate-percent", &percent.to_string()]);
+    let (shift, mut lines) = shown.shift(&["--rate-percent", &percent.to_string()]);
     loop {
         let line = lines.next();
         assert!(
@@ -235,4 +253,28 @@ fn a_clock_that_runs_slow_never_goes_back() {
 fn a_clock_that_runs_fast_goes_back_at_its_end_alone() {
     let seen = |least: i64, _: i64| least > 100;
     assert_eq!(runs_at(("clk-wf", 200), seen), "1");
+}
+
+#[test]
+fn a_monotonic_clock_that_runs_fast_ends_a_deadline_early() {
+    let shown = Shown::start("clock-m");
+    let fast = ["--clock", "monotonic", "--rate-percent", "150"];
+    let (shift, mut lines) = shown.shift(&fast);
+    let least = loop {
+        let line = lines.next();
+        assert!(
+            line["in_place"] == true && line["ended"].is_null(),
+            "{line}"
+        );
+        // The time of day is the machine's, where it was said.
+        assert!(line["ahead_s"].is_null() || is_ahead(&line, 0), "{line}");
+        if let Some(least) = line["deadline_percent"].as_i64()
+            && least > 100
+        {
+            break least;
+        }
+    };
+    assert!(least <= 150, "{least}");
+    end((shift, lines));
+    assert_eq!(shown.says("look")["shifted"], false);
 }

@@ -3,7 +3,7 @@
 //!
 //! Of the `now` that the kernel answers, in nanoseconds, it makes `base + (now - base) * percent / 100 + offset`. Each
 //! clock has a base of its own: what the clock said while all threads stood still, so that no thread sees it go back
-//! by the rate. The product has room for a hundred days at ten times the machine's rate.
+//! by the rate. The product fits 64 bits for a hundred days at ten times the machine's rate.
 //!
 //! It uses the registers that a caller in C expects to lose, and no stack.
 

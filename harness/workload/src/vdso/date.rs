@@ -10,6 +10,7 @@ use crate::vdso::rate::Answer;
 
 /// Longest wait for each step of an answer.
 const LONGEST: Duration = Duration::from_secs(2);
+const QUESTION: &str = "GET /version HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 /// Most of an answer that is read.
 const MOST: u64 = 8 * 1024;
 
@@ -25,8 +26,9 @@ pub(super) struct Seen {
 pub(super) fn seen(port: u16) -> anyhow::Result<Seen> {
     let at = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let asked = Instant::now();
-    let answer = ask(&at).with_context(|| format!("failed to ask etcd at {at} for its time"))?;
+    let answer = ask(&at, QUESTION, LONGEST);
     let came = Instant::now();
+    let answer = answer.with_context(|| format!("failed to ask etcd at {at} for its time"))?;
     let date = date(&answer).with_context(|| format!("etcd at {at} said no time: {answer:?}"))?;
     Ok(Seen {
         ahead_s: seconds(date, SystemTime::now()),
@@ -38,11 +40,12 @@ pub(super) fn seen(port: u16) -> anyhow::Result<Seen> {
     })
 }
 
-fn ask(at: &SocketAddr) -> std::io::Result<String> {
+/// Asks by HTTP, and waits for so long for each step of the answer.
+pub(super) fn ask(at: &SocketAddr, question: &str, longest: Duration) -> std::io::Result<String> {
     let mut stream = TcpStream::connect_timeout(at, LONGEST)?;
-    stream.set_read_timeout(Some(LONGEST))?;
+    stream.set_read_timeout(Some(longest))?;
     stream.set_write_timeout(Some(LONGEST))?;
-    stream.write_all(b"GET /version HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    stream.write_all(question.as_bytes())?;
     let mut answer = String::new();
     stream.take(MOST).read_to_string(&mut answer)?;
     Ok(answer)

@@ -7,6 +7,7 @@
 
 mod code;
 mod date;
+mod deadline;
 mod elf;
 mod image;
 mod rate;

@@ -12,6 +12,7 @@ use serde::Serialize;
 use tokio::runtime::Runtime;
 
 use crate::vdso::code::{CLOCKS, Clock, MS, Machine, PERCENT, Shift};
+use crate::vdso::deadline::Deadlines;
 use crate::vdso::image::{self, Image};
 use crate::vdso::rate::Rate;
 use crate::vdso::stopped::{self, Code, Written};
@@ -87,6 +88,9 @@ struct Report {
     /// The least and the most percent of this machine's rate at which the time runs that its answers say; none before
     /// that can be known.
     rate_percent: Option<[i64; 2]>,
+    /// The least percent of this machine's rate at which its monotonic clock runs: by a deadline that it kept. None
+    /// where that clock is not changed, or nothing is known yet.
+    deadline_percent: Option<i64>,
     /// How often its threads were stopped until it could be written, and for how long the last time.
     tries: u32,
     held_us: u128,
@@ -188,7 +192,14 @@ fn shift(order: &Order, ends: impl FnMut(Duration) -> Option<End>) -> anyhow::Re
         Ok(machine.shifted_by(new, bases(&order.clocks, machine_time)?))
     };
     let written = member.write(&code)?;
-    let watched = watch(&member, (order.place.port, &written), ends);
+    let measured = order.clocks.contains(&Clock::Monotonic);
+    let deadlines = measured.then(|| Deadlines::of(order.place.port));
+    let watched = watch(
+        &member,
+        (order.place.port, deadlines.as_ref()),
+        &written,
+        ends,
+    );
     // Whatever was seen, and also when it could not be printed.
     let restored = member.restore();
     restored.with_context(|| format!("failed to set the clock of {program} back"))?;
@@ -219,7 +230,8 @@ fn machine_time(number: usize) -> anyhow::Result<i64> {
 /// Prints what is seen until `ends` says how it ends; what was seen last.
 fn watch(
     member: &Member,
-    (port, written): (u16, &Written),
+    (port, deadlines): (u16, Option<&Deadlines>),
+    written: &Written,
     mut ends: impl FnMut(Duration) -> Option<End>,
 ) -> anyhow::Result<(Report, End)> {
     let mut longest = Duration::ZERO;
@@ -231,6 +243,7 @@ fn watch(
             in_place: member.has(&written.bytes)?,
             ahead_s: seen.map(|seen| seen.ahead_s),
             rate_percent: seen.and_then(|seen| rate.percent(seen.answer)),
+            deadline_percent: deadlines.and_then(Deadlines::least_percent),
             tries: written.tries,
             held_us: written.held.as_micros(),
             ended: None,
