@@ -2,7 +2,7 @@
 
 use crate::bare::storage;
 use crate::faults::{
-    Container, Direction, Disturbance, FailAction, Fault, PacketHarm, Selector, Traffic,
+    Container, Direction, Disturbance, EtcdClock, FailAction, Fault, PacketHarm, Selector, Traffic,
 };
 use crate::scenario::promise::Continuity::LeaderStays;
 use crate::scenario::{Event, Promise, Scenario};
@@ -316,28 +316,61 @@ fn of_packets() -> Vec<Scenario> {
     ]
 }
 
-/// Members that have another time of day than the others. Not another time since the start of their machine: when that
-/// went back at the end, etcd's timers would stand still for as long as it was ahead.
+/// Members that have another time than the others. The monotonic clock is a follower's alone, and no lease ends beside
+/// it: a leader with a fast one ends leases early, which is no fault of etcd and a violation to the check.
 fn of_clocks() -> Vec<Scenario> {
-    let shifted = |name, what, of, seconds| {
-        Scenario::faults(name, what, [Fault::ShiftClock { of, seconds }])
+    let stays = |name, what, fault: Fault| {
+        Scenario::faults(name, what, [fault])
             .lasts(6)
-            .leases_expire()
             .promise(Promise::continuity(LeaderStays))
     };
+    let changed = |name, what, fault| stays(name, what, fault).leases_expire();
     vec![
-        shifted(
+        changed(
             "bare::leader_clock_jumps",
             "The clock of the leader jumps ahead by an hour, and back: it stays the leader, and no lease ends for it, since \
              etcd measures both by another clock.",
-            Selector::Leader,
-            3_600,
+            Fault::ShiftClock {
+                of: Selector::Leader,
+                seconds: 3_600,
+            },
         ),
-        shifted(
+        changed(
             "bare::follower_clock_jumps_back",
             "The clock of a follower jumps back by an hour, and ahead again: the leader stays, and leases end when they must.",
-            Selector::AnyFollower,
-            -3_600,
+            Fault::ShiftClock {
+                of: Selector::AnyFollower,
+                seconds: -3_600,
+            },
+        ),
+        changed(
+            "bare::leader_clock_fast",
+            "The time of day of the leader runs at twice the rate, and jumps back at the end: it stays the leader, and no lease \
+             ends early.",
+            Fault::DriftClock {
+                of: Selector::Leader,
+                clock: EtcdClock::TimeOfDay,
+                percent: 200,
+            },
+        ),
+        changed(
+            "bare::follower_clock_slow",
+            "The time of day of a follower runs at half the rate: the leader stays, and leases end when they must.",
+            Fault::DriftClock {
+                of: Selector::AnyFollower,
+                clock: EtcdClock::TimeOfDay,
+                percent: 50,
+            },
+        ),
+        stays(
+            "bare::follower_monotonic_fast",
+            "The clock by which a follower measures elections runs a fifth faster, and goes back at the end, so that its timers \
+             wait: the leader stays.",
+            Fault::DriftClock {
+                of: Selector::AnyFollower,
+                clock: EtcdClock::Monotonic,
+                percent: 120,
+            },
         ),
     ]
 }

@@ -68,8 +68,8 @@ enum Means {
     Failpoint(Selector),
     /// A queue of the kernel, in the network of a member.
     Packets(PacketHarm, Selector),
-    /// The code by which its etcd asks for the time: it is so many seconds ahead.
-    Clock(i32, Selector),
+    /// The code by which its etcd asks for the time.
+    Clock(clock::Change, Selector),
 }
 
 impl Means {
@@ -150,8 +150,8 @@ pub(crate) async fn inject(
             let (members, witness) = apart(chosen);
             packets::inject(cluster, (fault, harm), (members, witness, seed), evidence).await?
         }
-        Means::Clock(seconds, _) => {
-            clock::inject(cluster, (fault, seconds), apart(chosen), evidence).await?
+        Means::Clock(change, _) => {
+            clock::inject(cluster, (fault, change), apart(chosen), evidence).await?
         }
         Means::Log(how, _) => damage::inject(cluster, (fault, how), chosen, evidence).await?,
     };
@@ -240,7 +240,13 @@ fn means(fault: &Fault, layout: &Layout) -> Result<Means, String> {
             let harm = harm.ok_or_else(|| "packets between members alone are lost".to_owned())?;
             return Ok(Means::Packets(harm, of.clone()));
         }
-        Fault::ShiftClock { of, seconds } => return Ok(Means::Clock(*seconds, of.clone())),
+        Fault::ShiftClock { of, seconds } => {
+            return Ok(Means::Clock(clock::Change::Ahead(*seconds), of.clone()));
+        }
+        Fault::DriftClock { of, clock, percent } => {
+            let change = clock::Change::rate(*clock, *percent)?;
+            return Ok(Means::Clock(change, of.clone()));
+        }
         Fault::Failpoint { .. } if !layout.has_failpoints() => {
             return Err("etcd of these members serves no failpoints".to_owned());
         }
@@ -431,7 +437,7 @@ async fn all(
 mod tests {
     use super::*;
     use crate::bare::{BarePlan, VERSION, bugs, catalog, shared};
-    use crate::faults::{FailAction, Unreadable};
+    use crate::faults::{EtcdClock, FailAction, Unreadable};
 
     #[test]
     fn every_fault_of_the_catalogue_can_be_injected() {
@@ -487,6 +493,34 @@ mod tests {
             assert_eq!(
                 means(&fault, &supervised),
                 Ok(Means::Failing(failure, of()))
+            );
+        }
+    }
+
+    #[test]
+    fn a_rate_that_would_not_show_is_refused() {
+        let drift = |clock, percent| {
+            let of = Selector::Leader;
+            means(
+                &Fault::DriftClock { of, clock, percent },
+                &Layout::new("7", 3, &[]),
+            )
+        };
+        for percent in [10, 99, 101, 1_000] {
+            assert!(drift(EtcdClock::TimeOfDay, percent).is_ok(), "{percent}");
+        }
+        assert!(drift(EtcdClock::Monotonic, 110).is_ok());
+        for (clock, percent) in [
+            (EtcdClock::TimeOfDay, 100),
+            (EtcdClock::TimeOfDay, 9),
+            (EtcdClock::TimeOfDay, 1_001),
+            (EtcdClock::Monotonic, 50),
+            (EtcdClock::Monotonic, 109),
+        ] {
+            let refused = drift(clock, percent);
+            assert!(
+                refused.is_err_and(|reason| reason.contains("to 1000 %")),
+                "{clock:?} {percent}"
             );
         }
     }

@@ -81,6 +81,7 @@ pub fn need(fault: &Fault) -> Need {
         | Fault::FailReads { .. }
         | Fault::Failpoint { .. }
         | Fault::ShiftClock { .. }
+        | Fault::DriftClock { .. }
         | Fault::DamageLog { .. } => Need::BareContainers,
     }
 }
@@ -203,8 +204,13 @@ mod tests {
             of: Selector::Leader,
             seconds: 1,
         };
+        let drift = Fault::DriftClock {
+            of: Selector::Leader,
+            clock: crate::faults::EtcdClock::TimeOfDay,
+            percent: 110,
+        };
         for fault in [
-            late, turns, torn, slow, power, failing, unreadable, failpoint, packets, clock,
+            late, turns, torn, slow, power, failing, unreadable, failpoint, packets, clock, drift,
         ] {
             let reason = impossible(&[fault], &strong).expect("a reason").reason;
             assert!(reason.contains("harness bare"), "{reason}");

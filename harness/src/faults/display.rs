@@ -3,8 +3,8 @@
 use std::fmt;
 
 use crate::faults::{
-    Absence, DataLoss, Declared, Deletion, Direction, Disturbance, FailAction, Fault, LogDamage,
-    NodeSelector, OperatorFault, PacketHarm, Replicas, Traffic, Unreadable, Unsynced,
+    Absence, DataLoss, Declared, Deletion, Direction, Disturbance, EtcdClock, FailAction, Fault,
+    LogDamage, NodeSelector, OperatorFault, PacketHarm, Replicas, Traffic, Unreadable, Unsynced,
 };
 
 impl fmt::Display for Fault {
@@ -72,7 +72,8 @@ impl fmt::Display for Fault {
             | Fault::FailReads { .. }
             | Fault::DamageLog { .. }
             | Fault::Failpoint { .. }
-            | Fault::ShiftClock { .. } => self.fmt_disk(f),
+            | Fault::ShiftClock { .. }
+            | Fault::DriftClock { .. } => self.fmt_disk(f),
         }
     }
 }
@@ -112,6 +113,10 @@ impl Fault {
                     "set the clock of etcd of {of} {} s {way}",
                     seconds.unsigned_abs()
                 )
+            }
+            Fault::DriftClock { of, clock, percent } => {
+                let clock = clock.words();
+                write!(f, "let the {clock} of etcd of {of} run at {percent} %")
             }
             other => write!(f, "{}", other.name()),
         }
@@ -175,6 +180,15 @@ impl Declared {
             Declared::Nothing => "",
             Declared::Gone => " permanently",
             Declared::OutOfService => " and taint it out of service",
+        }
+    }
+}
+
+impl EtcdClock {
+    fn words(self) -> &'static str {
+        match self {
+            EtcdClock::TimeOfDay => "time of day",
+            EtcdClock::Monotonic => "monotonic clock",
         }
     }
 }
@@ -316,7 +330,7 @@ mod tests {
     use crate::faults::{Container, Selector};
 
     #[test]
-    fn a_clock_is_set_ahead_or_back() {
+    fn a_clock_is_set_ahead_or_back_or_runs_fast() {
         let set = |of, seconds| Fault::ShiftClock { of, seconds }.to_string();
         assert_eq!(
             set(Selector::Leader, 3600),
@@ -325,6 +339,15 @@ mod tests {
         assert_eq!(
             set(Selector::AnyFollower, -60),
             "set the clock of etcd of a follower 60 s back"
+        );
+        let run = |of, clock, percent| Fault::DriftClock { of, clock, percent }.to_string();
+        assert_eq!(
+            run(Selector::Leader, EtcdClock::TimeOfDay, 200),
+            "let the time of day of etcd of the leader run at 200 %"
+        );
+        assert_eq!(
+            run(Selector::AnyFollower, EtcdClock::Monotonic, 120),
+            "let the monotonic clock of etcd of a follower run at 120 %"
         );
     }
 

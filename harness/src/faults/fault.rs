@@ -227,6 +227,15 @@ pub enum Fault {
         /// Ahead by so many seconds, or behind where it is less than none.
         seconds: i32,
     },
+    /// A clock of etcd of members runs fast or slow. Of bare members only.
+    DriftClock {
+        /// Whose.
+        of: Selector,
+        /// Which.
+        clock: EtcdClock,
+        /// So many percent of the machine's rate.
+        percent: u16,
+    },
     /// A member is killed, and starts again with a write-ahead log that its disk has damaged. Of bare members only.
     DamageLog {
         /// Whose: one member.
@@ -257,6 +266,16 @@ impl Container {
             Container::Exporter => "metrics-exporter",
         }
     }
+}
+
+/// A clock that etcd asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EtcdClock {
+    /// The time of day.
+    TimeOfDay,
+    /// The time by which it measures leases and elections.
+    Monotonic,
 }
 
 /// How a pod is deleted.
@@ -526,6 +545,7 @@ impl Fault {
             Fault::DamageLog { .. } => "damage_log",
             Fault::Failpoint { .. } => "failpoint",
             Fault::ShiftClock { .. } => "shift_clock",
+            Fault::DriftClock { .. } => "drift_clock",
         }
     }
 }

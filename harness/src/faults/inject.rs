@@ -89,6 +89,7 @@ pub async fn inject(context: &FaultContext, fault: &Fault) -> Result<Active, Fau
         | Fault::FailReads { .. }
         | Fault::Failpoint { .. }
         | Fault::ShiftClock { .. }
+        | Fault::DriftClock { .. }
         | Fault::DamageLog { .. } => Err(FaultError::find("bare members", fault)),
     }?;
     Ok(Active::of(fault, begun, injected))

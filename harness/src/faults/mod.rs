@@ -49,8 +49,8 @@ pub use error::{FaultError, SelectError};
 pub use evidence::Evidence;
 pub use fault::{
     Absence, Container, ControlPlanePart, DataLoss, Declared, Deletion, Direction, Disturbance,
-    FailAction, Fault, LogDamage, NodeSelector, OperatorFault, PacketHarm, Replicas, Traffic,
-    Unreadable, Unsynced,
+    EtcdClock, FailAction, Fault, LogDamage, NodeSelector, OperatorFault, PacketHarm, Replicas,
+    Traffic, Unreadable, Unsynced,
 };
 pub use healing::Healing;
 pub use inject::{Active, inject};

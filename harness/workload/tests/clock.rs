@@ -2,9 +2,11 @@
 #![cfg(target_os = "linux")]
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::time::SystemTime;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -12,14 +14,18 @@ use serde_json::Value;
 /// Holds the name of the process that says its time.
 const NAME: &str = "WORKLOAD_CLOCK_TEST";
 
-/// Not a test: what the others start. It answers with its time until its input ends.
+/// The name of one begins with this that looks at its clock all the time.
+const WATCHED: &str = "clk-w";
+
+/// Not a test: what the others start. It answers with its time until its input ends, and says then how often it has
+/// seen that go back.
 #[test]
 #[ignore = "is started by the tests of this file"]
 fn says_its_time() {
     let Ok(name) = std::env::var(NAME) else {
         return;
     };
-    std::fs::write("/proc/self/comm", name).expect("it has a name");
+    std::fs::write("/proc/self/comm", &name).expect("it has a name");
     // Where only parents may trace (Yama) its sibling may, too. A kernel without Yama refuses this, and needs it not.
     let _ = rustix::process::set_ptracer(rustix::process::PTracer::Any);
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("it listens");
@@ -27,22 +33,58 @@ fn says_its_time() {
     println!("\nport {port}");
     std::thread::spawn(move || {
         for stream in listener.incoming() {
-            let mut stream = stream.expect("a connection");
-            let _ = stream.read(&mut [0; 512]).expect("a question");
-            let date = httpdate::fmt_http_date(SystemTime::now());
-            write!(stream, "HTTP/1.1 200 OK\r\nDate: {date}\r\n\r\n").expect("it answers");
+            let stream = stream.expect("a connection");
+            std::thread::spawn(move || answer(stream));
         }
     });
+    let back = Arc::new(AtomicU32::new(0));
+    if name.starts_with(WATCHED) {
+        let back = Arc::clone(&back);
+        std::thread::spawn(move || watch(&back));
+    }
     let mut input = Vec::new();
     std::io::stdin().read_to_end(&mut input).expect("an input");
+    println!("\nback {}", back.load(Ordering::Relaxed));
+}
+
+/// Answers with the time, or, as etcd's gateway does, when the three seconds of a watch have passed.
+fn answer(mut stream: TcpStream) {
+    let mut question = [0; 512];
+    let length = stream.read(&mut question).expect("a question");
+    let watch = question[..length].starts_with(b"POST /v3/watch ");
+    let asked = Instant::now();
+    // Looks at its own clock all the time, by which Go's timers end.
+    while watch && asked.elapsed() < Duration::from_secs(3) {
+        std::thread::yield_now();
+    }
+    let end = if watch {
+        "context deadline exceeded"
+    } else {
+        ""
+    };
+    let date = httpdate::fmt_http_date(SystemTime::now());
+    // One who has asked and is gone needs no answer.
+    let _ = write!(stream, "HTTP/1.1 200 OK\r\nDate: {date}\r\n\r\n{end}");
+}
+
+/// Counts how often the time of this process goes back.
+fn watch(back: &AtomicU32) {
+    let mut last = SystemTime::now();
+    loop {
+        let now = SystemTime::now();
+        if now < last {
+            back.fetch_add(1, Ordering::Relaxed);
+        }
+        last = now;
+        std::thread::yield_now();
+    }
 }
 
 /// The process that says its time; it ends with this.
 struct Shown {
     child: Child,
     input: Option<ChildStdin>,
-    /// Kept, since it prints a last line.
-    _output: BufReader<ChildStdout>,
+    output: BufReader<ChildStdout>,
     place: [String; 4],
 }
 
@@ -67,7 +109,7 @@ impl Shown {
         Self {
             child,
             input,
-            _output: output,
+            output,
             place,
         }
     }
@@ -86,11 +128,19 @@ impl Shown {
         serde_json::from_slice(&output.stdout).expect("a line of JSON")
     }
 
-    fn shift(&self, ms: &str) -> (Child, Lines) {
-        let shift = self.command(&["shift", "--ms", ms]);
+    fn shift(&self, how: &[&str]) -> (Child, Lines) {
+        let shift = self.command(&[&["shift"][..], how].concat());
         let mut shift = { shift }.stdout(Stdio::piped()).spawn().expect("it starts");
         let output = shift.stdout.take().expect("an output");
         (shift, Lines(BufReader::new(output)))
+    }
+
+    /// How often it has seen its time go back. It ends.
+    fn went_back(mut self) -> String {
+        drop(self.input.take());
+        let mut lines = self.output.by_ref().lines().map_while(Result::ok);
+        let back = lines.find_map(|line| Some(line.strip_prefix("back ")?.to_owned()));
+        back.expect("it says how often")
     }
 }
 
@@ -113,6 +163,15 @@ impl Lines {
     }
 }
 
+/// Asks a command to end, which it does as one that was asked.
+fn end((mut shift, mut lines): (Child, Lines)) {
+    let process = i32::try_from(shift.id()).ok().and_then(Pid::from_raw);
+    kill_process(process.expect("a process"), Signal::TERM).expect("it is asked to end");
+    let last = std::iter::from_fn(|| Some(lines.next())).find(|line| !line["ended"].is_null());
+    assert_eq!(last.expect("a last line")["ended"], "asked");
+    assert!(shift.wait().expect("it ends").success());
+}
+
 /// Ahead by so many seconds, as far as a machine that is busy shows it.
 fn is_ahead(seen: &Value, seconds: i64) -> bool {
     let ahead = seen["ahead_s"].as_i64();
@@ -128,18 +187,14 @@ fn a_process_has_another_time_until_its_end_is_asked_for() {
             before["shifted"] == false && is_ahead(&before, 0),
             "{before}"
         );
-        let (mut shift, mut lines) = shown.shift(ms);
+        let (shift, mut lines) = shown.shift(&["--ms", ms]);
         let first = lines.next();
         assert!(
             first["in_place"] == true && is_ahead(&first, seconds),
             "{first}"
         );
         assert_eq!(shown.says("look")["shifted"], true);
-        let process = i32::try_from(shift.id()).ok().and_then(Pid::from_raw);
-        kill_process(process.expect("a process"), Signal::TERM).expect("it is asked to end");
-        let last = std::iter::from_fn(|| Some(lines.next())).find(|line| !line["ended"].is_null());
-        assert_eq!(last.expect("a last line")["ended"], "asked");
-        assert!(shift.wait().expect("it ends").success());
+        end((shift, lines));
         let after = shown.says("look");
         assert!(after["shifted"] == false && is_ahead(&after, 0), "{after}");
     }
@@ -148,7 +203,7 @@ fn a_process_has_another_time_until_its_end_is_asked_for() {
 #[test]
 fn what_one_that_was_killed_has_left_is_found_and_restored() {
     let shown = Shown::start("clock-k");
-    let (mut shift, mut lines) = shown.shift("3600000");
+    let (mut shift, mut lines) = shown.shift(&["--ms", "3600000"]);
     assert_eq!(lines.next()["ended"], Value::Null);
     shift.kill().expect("it is killed");
     shift.wait().expect("it ends");
@@ -162,4 +217,64 @@ fn what_one_that_was_killed_has_left_is_found_and_restored() {
     let left = shown.says("restore");
     assert!(left["shifted"] == true && is_ahead(&left, 0), "{left}");
     assert_eq!(shown.says("restore")["shifted"], false);
+}
+
+/// Lets a clock run at this rate until that is seen of it; how often it went back, the end included.
+fn runs_at((name, percent): (&str, i64), is_seen: impl Fn(i64, i64) -> bool) -> String {
+    let shown = Shown::start(name);
+    let (shift, mut lines) = shown.shift(&["--rate-percent", &percent.to_string()]);
+    loop {
+        let line = lines.next();
+        assert!(
+            line["in_place"] == true && line["ended"].is_null(),
+            "{line}"
+        );
+        let rate = |at: usize| line["rate_percent"][at].as_i64();
+        let (Some(least), Some(most)) = (rate(0), rate(1)) else {
+            continue;
+        };
+        assert!((least..=most).contains(&percent), "{line}");
+        if is_seen(least, most) {
+            break;
+        }
+    }
+    end((shift, lines));
+    assert_eq!(shown.says("look")["shifted"], false);
+    shown.went_back()
+}
+
+#[test]
+fn a_clock_that_runs_slow_never_goes_back() {
+    let seen = |_: i64, most: i64| most < 100;
+    assert_eq!(runs_at(("clk-ws", 50), seen), "0");
+}
+
+#[test]
+fn a_clock_that_runs_fast_goes_back_at_its_end_alone() {
+    let seen = |least: i64, _: i64| least > 100;
+    assert_eq!(runs_at(("clk-wf", 200), seen), "1");
+}
+
+#[test]
+fn a_monotonic_clock_that_runs_fast_ends_a_deadline_early() {
+    let shown = Shown::start("clock-m");
+    let fast = ["--clock", "monotonic", "--rate-percent", "150"];
+    let (shift, mut lines) = shown.shift(&fast);
+    let least = loop {
+        let line = lines.next();
+        assert!(
+            line["in_place"] == true && line["ended"].is_null(),
+            "{line}"
+        );
+        // The time of day is the machine's, where it was said.
+        assert!(line["ahead_s"].is_null() || is_ahead(&line, 0), "{line}");
+        if let Some(least) = line["deadline_percent"].as_i64()
+            && least > 100
+        {
+            break least;
+        }
+    };
+    assert!(least <= 150, "{least}");
+    end((shift, lines));
+    assert_eq!(shown.says("look")["shifted"], false);
 }

@@ -51,6 +51,7 @@ fn none_asks_for_what_only_bare_members_have() {
                     | Fault::FailReads { .. }
                     | Fault::Failpoint { .. }
                     | Fault::ShiftClock { .. }
+                    | Fault::DriftClock { .. }
                     | Fault::DamageLog { .. }
             )
         };

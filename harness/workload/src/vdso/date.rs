@@ -2,28 +2,50 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
 
+use crate::vdso::rate::Answer;
+
 /// Longest wait for each step of an answer.
 const LONGEST: Duration = Duration::from_secs(2);
+const QUESTION: &str = "GET /version HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 /// Most of an answer that is read.
 const MOST: u64 = 8 * 1024;
 
-/// By how many seconds the etcd at a port of the loopback is ahead of this machine.
-pub(super) fn ahead(port: u16) -> anyhow::Result<i64> {
-    let at = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let answer = ask(&at).with_context(|| format!("failed to ask etcd at {at} for its time"))?;
-    let date = date(&answer).with_context(|| format!("etcd at {at} said no time: {answer:?}"))?;
-    Ok(seconds(date, SystemTime::now()))
+/// What an answer shows.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen {
+    /// By how many seconds it is ahead of this machine.
+    pub(super) ahead_s: i64,
+    pub(super) answer: Answer,
 }
 
-fn ask(at: &SocketAddr) -> std::io::Result<String> {
+/// Asks the etcd at a port of the loopback.
+pub(super) fn seen(port: u16) -> anyhow::Result<Seen> {
+    let at = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let asked = Instant::now();
+    let answer = ask(&at, QUESTION, LONGEST);
+    let came = Instant::now();
+    let answer = answer.with_context(|| format!("failed to ask etcd at {at} for its time"))?;
+    let date = date(&answer).with_context(|| format!("etcd at {at} said no time: {answer:?}"))?;
+    Ok(Seen {
+        ahead_s: seconds(date, SystemTime::now()),
+        answer: Answer {
+            seconds: seconds(date, SystemTime::UNIX_EPOCH),
+            asked,
+            came,
+        },
+    })
+}
+
+/// Asks by HTTP, and waits for so long for each step of the answer.
+pub(super) fn ask(at: &SocketAddr, question: &str, longest: Duration) -> std::io::Result<String> {
     let mut stream = TcpStream::connect_timeout(at, LONGEST)?;
-    stream.set_read_timeout(Some(LONGEST))?;
+    stream.set_read_timeout(Some(longest))?;
     stream.set_write_timeout(Some(LONGEST))?;
-    stream.write_all(b"GET /version HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    stream.write_all(question.as_bytes())?;
     let mut answer = String::new();
     stream.take(MOST).read_to_string(&mut answer)?;
     Ok(answer)

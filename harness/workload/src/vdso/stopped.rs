@@ -23,29 +23,33 @@ const RUNS: Duration = Duration::from_millis(100);
 /// Most of them.
 const TRIES: u32 = 50;
 
+/// What is written, which is asked for while all threads stand still.
+pub(super) type Code<'a> = dyn Fn() -> anyhow::Result<Vec<u8>> + Sync + 'a;
+
 /// How it went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Written {
+    /// What was written.
+    pub(super) bytes: Vec<u8>,
     /// How often the threads were stopped for it.
     pub(super) tries: u32,
     /// How long they were, the last time.
     pub(super) held: Duration,
 }
 
-/// Writes bytes over code of a process at an address, while none of its threads is in any of this code.
+/// Writes over code of a process at an address, while none of its threads is in any of this code.
 pub(super) fn write(
     process: i32,
     code: &Range<u64>,
-    (at, bytes): (u64, &[u8]),
+    (at, new): (u64, &Code<'_>),
 ) -> anyhow::Result<Written> {
     let mut last = String::new();
     for tries in 1..=TRIES {
         // The kernel releases all threads that one of ours has stopped, or not yet, when that ends.
-        let tried =
-            thread::scope(|scope| scope.spawn(|| attempt(process, code, (at, bytes))).join());
+        let tried = thread::scope(|scope| scope.spawn(|| attempt(process, code, (at, new))).join());
         let tried = tried.map_err(|_| anyhow::anyhow!("the thread that stops others panicked"))?;
         match tried.with_context(|| format!("failed to change the code of process {process}"))? {
-            Tried::Written(held) => return Ok(Written { tries, held }),
+            Tried::Written(bytes, held) => return Ok(Written { bytes, tries, held }),
             Tried::NotNow(why) => last = why,
         }
         thread::sleep(RUNS);
@@ -56,13 +60,13 @@ pub(super) fn write(
 }
 
 enum Tried {
-    /// It was stopped for so long.
-    Written(Duration),
+    /// This, and it was stopped for so long.
+    Written(Vec<u8>, Duration),
     /// Why it was not.
     NotNow(String),
 }
 
-fn attempt(process: i32, code: &Range<u64>, (at, bytes): (u64, &[u8])) -> anyhow::Result<Tried> {
+fn attempt(process: i32, code: &Range<u64>, (at, new): (u64, &Code<'_>)) -> anyhow::Result<Tried> {
     let begun = Instant::now();
     let mut threads = Threads::default();
     loop {
@@ -84,12 +88,13 @@ fn attempt(process: i32, code: &Range<u64>, (at, bytes): (u64, &[u8])) -> anyhow
             return Ok(Tried::NotNow(why));
         }
     }
+    let bytes = new()?;
     let memory = format!("/proc/{process}/mem");
     let written = File::options().write(true).open(&memory);
-    let written = written.and_then(|file| file.write_all_at(bytes, at));
+    let written = written.and_then(|file| file.write_all_at(&bytes, at));
     written.with_context(|| format!("failed to write {memory}"))?;
     drop(threads);
-    Ok(Tried::Written(begun.elapsed()))
+    Ok(Tried::Written(bytes, begun.elapsed()))
 }
 
 /// The threads of a process.
