@@ -75,6 +75,30 @@ impl BareCluster {
         self.put(container, place, (PROGRAM, bytes)).await
     }
 
+    /// Copies a folder of one container, with all that is in it, into a folder of another one.
+    pub(crate) async fn copy_folder(
+        &self,
+        (from, folder): (&str, &str),
+        (to, into): (&str, &str),
+    ) -> Result<(), BareError> {
+        let failed =
+            |error| BareError::docker(format!("copy {folder} of container {from} to {to}"), error);
+        let options = DownloadFromContainerOptionsBuilder::default()
+            .path(folder)
+            .build();
+        let mut chunks = self.docker().download_from_container(from, Some(options));
+        let mut archive = Vec::new();
+        while let Some(chunk) = chunks.next().await {
+            archive.extend(chunk.map_err(failed)?);
+        }
+        let options = UploadToContainerOptionsBuilder::default()
+            .path(into)
+            .build();
+        let body = bollard::body_full(archive.into());
+        let written = self.docker().upload_to_container(to, Some(options), body);
+        written.await.map_err(failed)
+    }
+
     async fn put(
         &self,
         container: &str,

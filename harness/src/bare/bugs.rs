@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::bare::compactions::{self, Known};
 use crate::bare::plan::{BarePlan, Hunt, made_by};
 use crate::faults::{Container, Direction, Disturbance, Fault, Selector, Unsynced};
-use crate::scenario::{Event, Plan, Promise, Scenario};
+use crate::scenario::{Event, Origin, Plan, Promise, Scenario};
 
 /// How many times its budget a bug is looked for in the version that has it, and how long at least: a machine that
 /// stalls or is slow shows it later.
@@ -49,6 +49,8 @@ pub fn all() -> Vec<Bug> {
         forgotten_user(),
         early_answer(),
         killed_in_defrag(),
+        rolled_back(),
+        unpromoted(),
         no_fsync(),
     ];
     all.extend(compactions::all().into_iter().map(Bug::of));
@@ -121,8 +123,14 @@ impl Bug {
         }
     }
 
-    /// A run that looks for it in a version.
+    /// A run that looks for it in a version. Where members change their version, and none is named behind a colon, the
+    /// later one is that of the bug.
     pub fn plan(&self, version: &str, seed: u64) -> BarePlan {
+        let later = match (version.contains(':'), self.affected.split_once(':')) {
+            (false, Some((_, later))) => format!(":{later}"),
+            _ => String::new(),
+        };
+        let version = format!("{version}{later}");
         let members = self.scenario.members.first().copied().unwrap_or(3);
         BarePlan {
             plan: Plan {
@@ -130,10 +138,10 @@ impl Bug {
                 members,
                 seed,
             },
-            version: version.to_owned(),
+            version: version.clone(),
             hunt: Some(Hunt {
                 bug: self.name,
-                limit: self.limit(version),
+                limit: self.limit(&version),
                 checks: self.checks,
                 panic: self.panic,
             }),
@@ -504,6 +512,59 @@ fn killed_in_defrag() -> Bug {
 }
 
 /// No bug, but what etcd would be without its syncs: the power loss that finds nothing in etcd finds this.
+fn rolled_back() -> Bug {
+    Bug {
+        name: "13514",
+        how: "300 operations a second; all members go back to 3.4 by a snapshot of 3.5 from a later term, and are started with \
+              3.5 again and again",
+        affected: "v3.4.18:v3.5.2",
+        fixed: "v3.4.18:v3.5.9",
+        budget: Duration::from_secs(60),
+        checks: &["linearizable", "watch", "durability", "agreement", "raft"],
+        panic: None,
+        scenario: Scenario::faults(
+            "bug::13514",
+            "A member that has come back from 3.4 does not store the index of what it applies, and applies it again when it \
+             starts.",
+            [Fault::ChangeVersion {
+                of: Selector::All,
+                in_turn: false,
+            }],
+        )
+        .origin(Origin::RolledBack)
+        .once()
+        .lasts(1)
+        .operations_s(300)
+        .promise(Promise::default().loses_quorum()),
+    }
+}
+
+fn unpromoted() -> Bug {
+    Bug {
+        name: "19557",
+        how: "300 operations a second; two of three members joined as learners and were promoted, and are started with 3.6, \
+              one after the other",
+        affected: "v3.5.17:v3.6.16",
+        fixed: "v3.5.35:v3.6.16",
+        budget: Duration::from_secs(60),
+        checks: &[],
+        panic: Some("too many learner members in cluster"),
+        scenario: Scenario::faults(
+            "bug::19557",
+            "A member that joined as a learner and was promoted is a learner again for a member of 3.6, which ends.",
+            [Fault::ChangeVersion {
+                of: Selector::All,
+                in_turn: true,
+            }],
+        )
+        .origin(Origin::Joined)
+        .once()
+        .lasts(1)
+        .operations_s(300)
+        .promise(Promise::default().loses_quorum()),
+    }
+}
+
 fn no_fsync() -> Bug {
     Bug {
         name: "unsafe-no-fsync",

@@ -164,6 +164,12 @@ fn of_leaders() -> Vec<Scenario> {
             "The leader transfers leadership to a follower.",
             [Fault::Elect { of: Selector::AnyFollower }],
         ),
+        Scenario::faults(
+            "bare::all_upgraded",
+            "All members are stopped and started with another version of etcd on their data, one after the other under load \
+             (with their own where --version names no later one): nothing acknowledged is lost.",
+            [Fault::ChangeVersion { of: Selector::All, in_turn: true }],
+        ),
     ]
 }
 

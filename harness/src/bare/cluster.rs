@@ -10,7 +10,7 @@ use bollard::query_parameters::{
     StartContainerOptions,
 };
 use futures::StreamExt;
-use futures::future::{join_all, try_join_all};
+use futures::future::try_join_all;
 
 use crate::bare::BareError;
 use crate::bare::health::Health;
@@ -73,45 +73,33 @@ impl BareCluster {
         &self.layout
     }
 
-    /// Makes and starts all members, which have these images in turn.
-    /// `client` is the image that has the program which some of them need.
-    pub(crate) async fn start_members(
+    /// Makes the container of a member, with the program that some of them need.
+    pub(crate) async fn create_member(
         &self,
-        images: &[String],
-        client: &str,
+        name: &str,
+        image: &str,
+        program: Option<&[u8]>,
     ) -> Result<(), BareError> {
-        let names = self.layout.names();
-        let program = match self.layout.needs_program() {
-            true => Some(self.program(client).await?),
-            false => None,
+        let recipe = Recipe {
+            name,
+            image,
+            command: self.layout.command(name),
+            environment: self.layout.environment(),
+            memory: HashMap::new(),
+            binds: Vec::new(),
         };
-        let program = program.as_deref();
-        let each = names.iter().zip(images.iter().cycle());
-        let made = each.map(async |(name, image)| {
-            let recipe = Recipe {
-                name,
-                image,
-                command: self.layout.command(name),
-                environment: self.layout.environment(),
-                memory: HashMap::new(),
-                binds: Vec::new(),
-            };
-            self.create(recipe).await?;
-            if let Some(program) = program {
-                self.write_program(name, SUPERVISOR, program).await?;
-            }
-            if self.layout.peers().is_some() {
-                self.join_peers(name).await?;
-            }
-            self.start(name).await
-        });
-        // To the end, also when one fails: what is under way when this returns would escape the removal.
-        let made = join_all(made).await;
-        made.into_iter().collect()
+        self.create(recipe).await?;
+        if let Some(program) = program {
+            self.write_program(name, SUPERVISOR, program).await?;
+        }
+        if self.layout.peers().is_some() {
+            self.join_peers(name).await?;
+        }
+        Ok(())
     }
 
     /// The client's program, from a container that is never started.
-    async fn program(&self, image: &str) -> Result<Vec<u8>, BareError> {
+    pub(crate) async fn program(&self, image: &str) -> Result<Vec<u8>, BareError> {
         let (folder, name) = SUPERVISOR;
         let tools = self.layout.tools();
         let recipe = Recipe {

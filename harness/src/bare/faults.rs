@@ -20,6 +20,7 @@ use crate::bare::status::Status;
 use crate::bare::turns::Cycle;
 use crate::bare::{
     clock, damage, disk, disturbed, election, failing, failpoint, links, packets, power, turns,
+    versions,
 };
 use crate::faults::{
     Active, Container, Direction, Evidence, Fault, FaultError, Healing, Injected, LogDamage,
@@ -68,6 +69,8 @@ enum Means {
     Failpoint(Selector),
     /// A queue of the kernel, in the network of a member.
     Packets(PacketHarm, Selector),
+    /// The program of the member: it is started with that of another version.
+    Version(bool, Selector),
     /// The code by which its etcd asks for the time.
     Clock(clock::Change, Selector),
 }
@@ -85,6 +88,7 @@ impl Means {
             | Self::Failing(_, of)
             | Self::Failpoint(of)
             | Self::Packets(_, of)
+            | Self::Version(_, of)
             | Self::Clock(_, of) => of,
             Self::Links(of) => of.selector(),
         }
@@ -149,6 +153,10 @@ pub(crate) async fn inject(
         Means::Packets(harm, _) => {
             let (members, witness) = apart(chosen);
             packets::inject(cluster, (fault, harm), (members, witness, seed), evidence).await?
+        }
+        Means::Version(in_turn, _) => {
+            let (members, _) = apart(chosen);
+            versions::inject(cluster, (fault, in_turn), members, evidence).await?
         }
         Means::Clock(change, _) => {
             clock::inject(cluster, (fault, change), apart(chosen), evidence).await?
@@ -240,6 +248,7 @@ fn means(fault: &Fault, layout: &Layout) -> Result<Means, String> {
             let harm = harm.ok_or_else(|| "packets between members alone are lost".to_owned())?;
             return Ok(Means::Packets(harm, of.clone()));
         }
+        Fault::ChangeVersion { of, in_turn } => return Ok(Means::Version(*in_turn, of.clone())),
         Fault::ShiftClock { of, seconds } => {
             return Ok(Means::Clock(clock::Change::Ahead(*seconds), of.clone()));
         }

@@ -28,10 +28,17 @@ pub(crate) struct Layout {
     supervised: bool,
     /// True when etcd serves its failpoints.
     failpoints: bool,
+    /// True when each joins those before it.
+    joining: bool,
+    /// The version that members have later.
+    next: Option<String>,
 }
 
-/// Folder of a member's data.
-const DATA: &str = "/var/lib/etcd/data";
+/// Folder of a member's data, in a folder that every image has.
+pub(crate) const DATA: &str = "/var/lib/etcd/data";
+pub(crate) const FOLDER: &str = "/var/lib/etcd";
+/// etcd in its images.
+pub(crate) const ETCD: &str = "/usr/local/bin/etcd";
 
 /// Where a supervisor finds the order that it obeys before etcd begins, where there is one.
 pub(crate) const FIRST_ORDER: (&str, &str) = ("/", "disk-first-order");
@@ -53,6 +60,8 @@ impl Layout {
             slow_disks: false,
             supervised: false,
             failpoints: false,
+            joining: false,
+            next: None,
         }
     }
 
@@ -103,6 +112,33 @@ impl Layout {
         self.is_supervised() || self.has_failpoints()
     }
 
+    /// Each member joins those before it.
+    pub(crate) fn with_joining(mut self, joining: bool) -> Self {
+        self.joining = joining;
+        self
+    }
+
+    /// Members have this version later.
+    pub(crate) fn with_next(mut self, version: Option<&str>) -> Self {
+        self.next = version.map(str::to_owned);
+        self
+    }
+
+    /// The version that members have later, where it is another one.
+    pub(crate) fn next_version(&self) -> Option<&str> {
+        self.next.as_deref()
+    }
+
+    /// Name of the container that its program is taken from.
+    pub(crate) fn next_tools(&self) -> String {
+        format!("bare-{}-next", self.run)
+    }
+
+    /// Name of the member whose store others are restored from.
+    pub(crate) fn origin(&self) -> String {
+        format!("bare-{}-origin", self.run)
+    }
+
     /// What a member's container has in its environment.
     pub(crate) fn environment(&self) -> Vec<String> {
         let served = self.failpoints.then(|| gofail::SERVED.to_owned());
@@ -123,7 +159,7 @@ impl Layout {
             command.push([FIRST_ORDER.0, FIRST_ORDER.1].concat());
             command.push("--".to_owned());
         }
-        command.push("/usr/local/bin/etcd".to_owned());
+        command.push(ETCD.to_owned());
         command.extend(self.flags(member));
         command
     }
@@ -151,7 +187,7 @@ impl Layout {
     }
 
     /// Where the others reach a member.
-    fn peer_url(&self, member: &str) -> String {
+    pub(crate) fn peer_url(&self, member: &str) -> String {
         let mut ports = self.proxied_ports().into_iter();
         match (self.proxy(), ports.find(|(name, _)| name == member)) {
             (Some(proxy), Some((_, port))) => format!("http://{proxy}:{port}"),
@@ -204,8 +240,13 @@ impl Layout {
     /// Flags of the etcd of this member.
     pub(crate) fn flags(&self, member: &str) -> Vec<String> {
         let peer = |name: &str| self.peer_url(name);
-        let initial: Vec<String> = self
-            .names()
+        let mut known = self.names();
+        let place = known.iter().position(|name| name == member);
+        let joins = self.joining && place.is_some_and(|place| place > 0);
+        if let Some(place) = place.filter(|_| self.joining) {
+            known.truncate(place + 1);
+        }
+        let initial: Vec<String> = known
             .iter()
             .map(|name| format!("{name}={}", peer(name)))
             .collect();
@@ -220,7 +261,10 @@ impl Layout {
             ),
             ("initial-advertise-peer-urls", peer(member)),
             ("initial-cluster", initial.join(",")),
-            ("initial-cluster-state", "new".to_owned()),
+            (
+                "initial-cluster-state",
+                if joins { "existing" } else { "new" }.to_owned(),
+            ),
             ("initial-cluster-token", self.network()),
             ("heartbeat-interval", HEARTBEAT_MS.to_string()),
             ("election-timeout", ELECTION_MS.to_string()),
@@ -341,6 +385,24 @@ mod tests {
         assert_eq!(served.environment(), ["GOFAIL_HTTP=127.0.0.1:22381"]);
         assert!(served.needs_program() && !served.is_supervised());
         assert_eq!(served.command("bare-7-0"), command);
+    }
+
+    #[test]
+    fn one_that_joins_knows_those_before_it_and_that_they_are_there() {
+        let layout = Layout::new("7", 3, &[]).with_joining(true);
+        let of = |member| {
+            let flags = layout.flags(member);
+            let [cluster] = value(&flags, "initial-cluster")[..] else {
+                panic!("{flags:?}");
+            };
+            let [state] = value(&flags, "initial-cluster-state")[..] else {
+                panic!("{flags:?}");
+            };
+            (cluster.matches("=http").count(), state.to_owned())
+        };
+        assert_eq!(of("bare-7-0"), (1, "new".to_owned()));
+        assert_eq!(of("bare-7-1"), (2, "existing".to_owned()));
+        assert_eq!(of("bare-7-2"), (3, "existing".to_owned()));
     }
 
     #[test]

@@ -36,6 +36,7 @@ mod links;
 mod member;
 mod moment;
 mod network;
+mod origin;
 mod packets;
 mod plan;
 mod power;
@@ -50,6 +51,7 @@ mod storage;
 mod supervisor;
 mod turns;
 mod users;
+mod versions;
 mod wal;
 
 pub use error::BareError;

@@ -7,7 +7,7 @@ use etcd_history::check::{Expectations, InTime};
 use crate::bare::member::Layout;
 use crate::bare::{catalog, gofail, links, release, shared};
 use crate::faults::Fault;
-use crate::scenario::{Act, Plan, PlanError, Trial, auto_compaction};
+use crate::scenario::{Act, Origin, Plan, PlanError, Trial, auto_compaction};
 use crate::timeouts;
 
 /// Version of etcd where none is asked for: that of the operator's clusters.
@@ -19,7 +19,8 @@ pub struct BarePlan {
     /// Scenario, members, seed.
     pub plan: Plan,
     /// Version of etcd, which is the tag of its image. Of several with commas between them the members have one each in
-    /// turn: `v3.5.35,v3.6.16`. What follows behind a `+` are flags that are switched on: `v3.6.16+unsafe-no-fsync`.
+    /// turn: `v3.5.35,v3.6.16`. Behind a colon is the one that all have later, where a fault changes it:
+    /// `v3.5.35:v3.6.16`. What follows behind a `+` are flags that are switched on: `v3.6.16+unsafe-no-fsync`.
     pub version: String,
     /// What it looks for, where that is a known bug.
     pub hunt: Option<Hunt>,
@@ -63,14 +64,22 @@ impl BarePlan {
     /// The same, unless something of its version would be ignored.
     ///
     /// # Errors
-    /// [`PlanError`] for versions that no member would have, or that are none.
+    /// [`PlanError`] for versions that no member would ever have, or that are none.
     pub fn checked(self) -> Result<Self, PlanError> {
         let mut flags = self.version.split('+').skip(1);
-        if self.versions().any(str::is_empty)
-            || flags.any(|flag| flag.is_empty() || flag.contains(','))
+        let next = self.next_version();
+        if self.versions().chain(next).any(str::is_empty)
+            || next.is_some_and(|next| next.contains([',', ':']))
+            || flags.any(|flag| flag.is_empty() || flag.contains([',', ':']))
         {
             let version = self.version;
             return Err(PlanError::Version { version });
+        }
+        if next.is_some() && !self.changes_version() {
+            return Err(PlanError::NextVersion {
+                name: self.plan.scenario.name,
+                version: self.version,
+            });
         }
         let (versions, members) = (self.versions().count(), self.plan.members);
         if u32::try_from(versions).is_ok_and(|versions| versions <= members) {
@@ -89,7 +98,7 @@ impl BarePlan {
     /// # Errors
     /// [`PlanError::Release`] for the version that cannot.
     pub(crate) fn can_run(&self) -> Result<(), PlanError> {
-        let versions: Vec<&str> = self.versions().collect();
+        let versions: Vec<&str> = self.versions().chain(self.next_version()).collect();
         let settings = self.settings();
         let names: Vec<&str> = settings.iter().map(|(name, _)| *name).collect();
         let faults = self.plan.scenario.all_faults();
@@ -102,7 +111,13 @@ impl BarePlan {
             let tells = release::tells_status(version);
             tells.map_err(|reason| refused((*version, reason)))?;
         }
-        release::can_run(&versions, &names, faults).map_err(refused)
+        release::can_run(&versions, &names, faults).map_err(refused)?;
+        let Some(next) = self.next_version() else {
+            return Ok(());
+        };
+        let mut first = self.versions();
+        let renamed = first.find_map(|version| release::renamed(version, next, &names));
+        renamed.map_or(Ok(()), |reason| Err(refused((next, reason))))
     }
 
     /// The same with another seed.
@@ -143,16 +158,38 @@ impl BarePlan {
 
     /// The versions that its members have in turn, without flags.
     fn versions(&self) -> impl Iterator<Item = &str> {
-        let plain = self.version.split('+').next().unwrap_or_default();
-        plain.split(',')
+        parts(&self.version).0.split(',')
     }
 
-    /// The images that its members have in turn.
-    pub fn images(&self) -> Vec<String> {
+    /// The version that all have later, where it names one.
+    fn next_version(&self) -> Option<&str> {
+        parts(&self.version).1
+    }
+
+    /// True when its members are started with another version.
+    fn changes_version(&self) -> bool {
+        let mut faults = self.plan.scenario.all_faults().iter();
+        faults.any(|fault| matches!(fault, Fault::ChangeVersion { .. }))
+    }
+
+    /// How its members come to be.
+    pub(crate) fn origin(&self) -> Origin {
+        self.trial().map(|trial| trial.origin).unwrap_or_default()
+    }
+
+    /// The images that its members have in turn, and the one that all have later.
+    pub(crate) fn images_in_turn(&self) -> (Vec<String>, Option<String>) {
         let build = self.build();
-        let plain = build.split('+').next().unwrap_or_default();
+        let (first, next) = parts(&build);
         let image = |version: &str| format!("etcd-harness/etcd:{version}");
-        plain.split(',').map(image).collect()
+        (first.split(',').map(image).collect(), next.map(image))
+    }
+
+    /// All images of etcd that it needs.
+    pub fn images(&self) -> Vec<String> {
+        let (mut all, next) = self.images_in_turn();
+        all.extend(next);
+        all
     }
 
     /// The scenario's settings of etcd, and the flags behind the version.
@@ -172,6 +209,8 @@ impl BarePlan {
         let split = |fault: &Fault| matches!(fault, Fault::Split { .. });
         Layout::new(run, self.plan.members, &self.settings())
             .with_versions(self.versions())
+            .with_next(self.next_version())
+            .with_joining(self.origin() == Origin::Joined)
             .with_supervisor(faults.iter().any(needs_supervisor))
             .with_failpoints(self.has_failpoints())
             .with_proxy(proxied)
@@ -230,9 +269,21 @@ impl BarePlan {
             limit_ms,
         };
         let recovers = (events > 0).then_some(("recover", "recovered"));
-        let phases = [("set_up", "ready")].into_iter().chain(recovers);
+        // Members that come to be in another way take longer.
+        let together = self.origin() == Origin::Together;
+        let ready = together.then_some(("set_up", "ready"));
+        let phases = ready.into_iter().chain(recovers);
         expectations.in_time = phases.map(in_time).collect();
         expectations
+    }
+}
+
+/// A version without flags: what members have in turn, and what all have later.
+fn parts(version: &str) -> (&str, Option<&str>) {
+    let plain = version.split('+').next().unwrap_or_default();
+    match plain.split_once(':') {
+        Some((first, next)) => (first, Some(next)),
+        None => (plain, None),
     }
 }
 
@@ -393,6 +444,32 @@ mod tests {
             save.replay()
                 .contains("--version v3.6.1-gofail,v3.6.16-gofail ")
         );
+    }
+
+    #[test]
+    fn a_later_version_is_for_members_whose_version_changes_and_for_no_others() {
+        let of = |name, version| BarePlan::named(name, Some(3), version, 7);
+        let plan = of("bare::all_upgraded", "v3.5.35:v3.6.16+unsafe-no-fsync").expect("a plan");
+        let images = ["etcd-harness/etcd:v3.5.35", "etcd-harness/etcd:v3.6.16"];
+        assert_eq!(plan.images(), images);
+        assert!(plan.replay().contains("--version v3.5.35:v3.6.16+unsafe"));
+        assert_eq!(plan.layout("7").next_version(), Some("v3.6.16"));
+        let plain = of("bare::all_upgraded", "v3.6.16").expect("a plan");
+        assert_eq!(plain.layout("7").next_version(), None);
+        let said = |name, version| of(name, version).expect_err("it is refused").to_string();
+        assert!(said("bare::all_killed", "v3.5.35:v3.6.16").contains("keep their version"));
+        for wrong in [
+            "v3.5.35:",
+            ":v3.6.16",
+            "v3.5.35:v3.6.1:v3.6.16",
+            "v3.5.35:v3.6.1,v3.6.16",
+        ] {
+            assert!(
+                said("bare::all_upgraded", wrong).contains("--version"),
+                "{wrong}"
+            );
+        }
+        assert!(said("bare::all_upgraded", "v3.4.18:v3.6.16").contains("beside 3.5 alone"));
     }
 
     #[test]

@@ -84,6 +84,20 @@ pub(super) fn can_run<'a>(
     Ok(())
 }
 
+/// The version as a member of it tells it: `3.6.16` of `v3.6.16-gofail`. None of a tag of another form.
+pub(super) fn told_as(version: &str) -> Option<&str> {
+    release(version)?;
+    version.strip_prefix('v')?.split('-').next()
+}
+
+/// The program of this version that restores a snapshot.
+pub(super) fn restores_by(version: &str) -> &'static str {
+    match release(version) {
+        Some((..6, _)) => "/usr/local/bin/etcdctl",
+        _ => "/usr/local/bin/etcdutl",
+    }
+}
+
 /// The newest release of which members with users are known to tell others their status: 3.5.31 and 3.6.1 do not.
 const OPEN_STATUS: (u32, u32) = (5, 27);
 
@@ -99,6 +113,13 @@ pub(super) fn tells_status(version: &str) -> Result<(), String> {
     Err(format!(
         "behind 3.{minor}.{patch} members with users tell their status to users alone, and it is asked for as none"
     ))
+}
+
+/// Why a member with these settings cannot have the next version: its command keeps the names of its first one's flags.
+pub(super) fn renamed(version: &str, next: &str, settings: &[&str]) -> Option<String> {
+    let mut settings = settings.iter();
+    let name = settings.find(|name| flag(version, name).ok() != flag(next, name).ok())?;
+    Some(format!("--{name} has another name in {version}"))
 }
 
 /// True for a version that a member of 3.4 can have in its cluster.
@@ -118,6 +139,22 @@ mod tests {
         for tag in ["", "main", "v3.6", "v4.0.1", "v3.six.1", "v3.6.x"] {
             assert_eq!(release(tag), None, "{tag}");
         }
+    }
+
+    #[test]
+    fn a_version_is_told_without_what_only_its_tag_says() {
+        assert_eq!(told_as("v3.6.16-gofail"), Some("3.6.16"));
+        assert_eq!(told_as("v3.4.9"), Some("3.4.9"));
+        assert_eq!(told_as("main"), None);
+    }
+
+    #[test]
+    fn a_snapshot_is_restored_by_etcdctl_until_that_could_no_more() {
+        let by = |version| restores_by(version).rsplit('/').next().unwrap_or_default();
+        assert_eq!(
+            ["v3.4.18", "v3.5.35", "v3.6.1", "main"].map(by),
+            ["etcdctl", "etcdctl", "etcdutl", "etcdutl"]
+        );
     }
 
     #[test]
@@ -179,6 +216,16 @@ mod tests {
         refused(&["v3.4.18-gofail"], &[], &failpoint, "failpoints");
         let catchup = ["snapshot-count", "snapshot-catchup-entries"];
         refused(&["v3.6.16", "v3.5.9"], &catchup, &elect, "3.5.14");
+    }
+
+    #[test]
+    fn a_flag_that_a_later_version_calls_otherwise_keeps_a_member_from_it() {
+        let of =
+            |version, next| renamed(version, next, &["snapshot-count", "compaction-batch-limit"]);
+        assert_eq!(of("v3.5.35", "v3.5.9"), None);
+        assert_eq!(of("v3.6.1", "v3.7.3"), None);
+        let why = of("v3.5.35", "v3.6.1").expect("it is refused");
+        assert!(why.contains("--compaction-batch-limit"), "{why}");
     }
 
     #[test]

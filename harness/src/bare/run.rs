@@ -13,6 +13,7 @@ use crate::bare::cluster::BareCluster;
 use crate::bare::defrag::Defrags;
 use crate::bare::faults::inject;
 use crate::bare::leftovers;
+use crate::bare::origin::Images;
 use crate::bare::plan::Hunt;
 use crate::bare::remover;
 use crate::bare::users::Users;
@@ -306,13 +307,18 @@ impl<'a> BareRun<'a> {
         let (lab, cluster) = (self.lab, self.cluster);
         let begin = lab.live.seconds();
         cluster.make_networks().await?;
-        let images = self.plan.images();
+        let (etcd, next) = self.plan.images_in_turn();
+        let images = Images {
+            etcd,
+            next,
+            client: lab.client_image.clone(),
+        };
         // A hunt looks for its bug itself, with the bug's own checks.
         let judged = self.plan.hunt.is_none() && trial.judged_live();
         let load = (self.plan.plan.seed, trial.load, judged);
         let members = async {
             cluster.make_proxy(&lab.client_image, load.0).await?;
-            cluster.start_members(&images, &lab.client_image).await?;
+            cluster.start_members(&images, self.plan.origin()).await?;
             cluster
                 .wait_whole(timeouts::patient(timeouts::BARE_WHOLE))
                 .await

@@ -121,6 +121,12 @@ impl Status {
         most.unwrap_or(0).saturating_sub(least.unwrap_or(0))
     }
 
+    /// The version of a member that answered.
+    pub(crate) fn version(&self, member: &str) -> Option<&str> {
+        let answer = self.answers.get(member)?;
+        Some(&answer.version)
+    }
+
     /// Versions that the members run.
     pub(crate) fn versions(&self) -> Vec<&str> {
         let mut all: Vec<&str> = self

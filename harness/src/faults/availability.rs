@@ -79,6 +79,7 @@ pub fn need(fault: &Fault) -> Need {
         | Fault::LosePower { .. }
         | Fault::FailDisk { .. }
         | Fault::FailReads { .. }
+        | Fault::ChangeVersion { .. }
         | Fault::Failpoint { .. }
         | Fault::ShiftClock { .. }
         | Fault::DriftClock { .. }

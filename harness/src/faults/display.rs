@@ -71,6 +71,7 @@ impl fmt::Display for Fault {
             | Fault::FailDisk { .. }
             | Fault::FailReads { .. }
             | Fault::DamageLog { .. }
+            | Fault::ChangeVersion { .. }
             | Fault::Failpoint { .. }
             | Fault::ShiftClock { .. }
             | Fault::DriftClock { .. } => self.fmt_disk(f),
@@ -103,6 +104,17 @@ impl Fault {
                 )
             }
             Fault::DamageLog { of, how } => write!(f, "kill {of} and {} its log", how.words()),
+            Fault::ChangeVersion { of, in_turn } => {
+                let how = if *in_turn {
+                    ", one after the other"
+                } else {
+                    ""
+                };
+                write!(
+                    f,
+                    "stop {of} and start it with the next version of etcd{how}"
+                )
+            }
             Fault::Failpoint { of, at, action } => {
                 write!(f, "let etcd of {of} {action} at {}", at.join(" or "))
             }

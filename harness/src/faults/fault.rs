@@ -209,6 +209,14 @@ pub enum Fault {
         /// Which files.
         what: Unreadable,
     },
+    /// Members are stopped, and started again on their data with the version of etcd that the plan names behind the first
+    /// one; with their own where it names none. Of bare members only.
+    ChangeVersion {
+        /// Whose.
+        of: Selector,
+        /// True when each answers again before the next one is stopped.
+        in_turn: bool,
+    },
     /// etcd of members does something at one of its failpoints, which only a build with failpoints has. Of bare members
     /// only.
     Failpoint {
@@ -517,6 +525,7 @@ impl Fault {
             Fault::FreezeInTurns { .. } => "freeze_in_turns",
             Fault::Starve { .. } => "starve",
             Fault::Elect { .. } => "elect",
+            Fault::ChangeVersion { .. } => "change_version",
             Fault::DeletePod { .. } => "delete_pod",
             Fault::Isolate { .. } => "isolate",
             Fault::Split { .. } => "split",

@@ -87,6 +87,7 @@ pub async fn inject(context: &FaultContext, fault: &Fault) -> Result<Active, Fau
         | Fault::LosePower { .. }
         | Fault::FailDisk { .. }
         | Fault::FailReads { .. }
+        | Fault::ChangeVersion { .. }
         | Fault::Failpoint { .. }
         | Fault::ShiftClock { .. }
         | Fault::DriftClock { .. }

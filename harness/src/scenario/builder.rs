@@ -7,7 +7,7 @@ use crate::deploy::{Guard, Reach};
 use crate::faults::Fault;
 use crate::scenario::description::{Act, Scenario, Trial};
 use crate::scenario::load::Load;
-use crate::scenario::{Event, Operation, Promise};
+use crate::scenario::{Event, Operation, Origin, Promise};
 
 /// How often a scenario repeats its faults where it says nothing: enough for a median that one late round does not
 /// move.
@@ -30,6 +30,7 @@ impl Scenario {
             sends_snapshot: false,
             defragments: false,
             replaces_user: false,
+            origin: Origin::Together,
             recovers_under_fault: false,
             replaced_after: None,
             settle: Duration::from_secs(1),
@@ -142,6 +143,12 @@ impl Scenario {
     #[must_use]
     pub fn defragments(self) -> Self {
         self.with(|trial| trial.defragments = true)
+    }
+
+    /// The members come to be in another way than all at once.
+    #[must_use]
+    pub fn origin(self, origin: Origin) -> Self {
+        self.with(|trial| trial.origin = origin)
     }
 
     /// Clients log in, and their user is replaced by another one while the faults are on.

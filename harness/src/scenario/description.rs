@@ -9,7 +9,7 @@ use crate::bench::Probe;
 use crate::deploy::{Guard, Reach};
 use crate::faults::{Capabilities, Fault, Lack, Need, impossible};
 use crate::scenario::load::Load;
-use crate::scenario::{Event, Operation, Promise};
+use crate::scenario::{Event, Operation, Origin, Promise};
 use crate::timeouts;
 
 /// One scenario, before members and seed are chosen.
@@ -87,6 +87,8 @@ pub struct Trial {
     pub defragments: bool,
     /// True when clients log in, and their user is replaced by another one while the faults are on; for bare members.
     pub replaces_user: bool,
+    /// How the members come to be; for bare members.
+    pub origin: Origin,
     /// True when the cluster must recover while the faults are still on.
     pub recovers_under_fault: bool,
     /// Minutes after which the owner has a member replaced whose node is not ready, as the faults make one.

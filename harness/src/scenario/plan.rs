@@ -54,9 +54,21 @@ pub enum PlanError {
     /// A version that is empty, or stands behind flags, and would be one of them.
     #[error(
         "failed to read --version {version:?}: name tags of etcd with commas between them and flags behind the last one, \
-         e.g. v3.5.35,v3.6.16+unsafe-no-fsync"
+         e.g. v3.5.35,v3.6.16+unsafe-no-fsync; where a scenario changes the version, the later one behind a colon, e.g. \
+         v3.5.35:v3.6.16"
     )]
     Version {
+        /// What was asked for.
+        version: String,
+    },
+    /// A version that members would have later, where none changes its version.
+    #[error(
+        "failed to plan {name} with --version {version}: its members keep their version; leave out the colon and what is \
+         behind it, or run bare::all_upgraded"
+    )]
+    NextVersion {
+        /// The scenario.
+        name: &'static str,
         /// What was asked for.
         version: String,
     },

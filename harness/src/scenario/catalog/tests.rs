@@ -49,6 +49,7 @@ fn none_asks_for_what_only_bare_members_have() {
                     | Fault::LosePower { .. }
                     | Fault::FailDisk { .. }
                     | Fault::FailReads { .. }
+                    | Fault::ChangeVersion { .. }
                     | Fault::Failpoint { .. }
                     | Fault::ShiftClock { .. }
                     | Fault::DriftClock { .. }
