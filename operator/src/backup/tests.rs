@@ -32,6 +32,7 @@ mod members;
 mod probes;
 mod schedules;
 mod seeds;
+mod served;
 mod told;
 mod turns;
 
