@@ -26,6 +26,7 @@ use super::decision::{Act, Decision, FINALIZER, Settings};
 use super::job::{self, Frame, Save};
 use super::keeper::{self, Keep};
 use super::observe::{ObserveError, is_of, observe};
+use super::readers::Readers;
 use super::{beside, claim, continuous, plan, proven};
 use crate::client::{message, server_time};
 use crate::controller::{
@@ -181,6 +182,7 @@ pub(super) async fn tell_lost(
 }
 
 /// Deletes one whose time is over by the API server's clock, too: by one of a node that is months ahead all would go.
+/// Not while a Cluster is restored from it.
 async fn expire(
     context: &Context,
     backup: &Backup,
@@ -196,6 +198,17 @@ async fn expire(
         tracing::warn!(
             backup = backup_key,
             "it has not expired by the API server's clock, which is behind the operator's: set the clocks of the nodes"
+        );
+        return Ok(Action::requeue(BACKSTOP));
+    }
+    let namespace = backup.namespace().unwrap_or_default();
+    let readers = Readers::of(client, &namespace).await;
+    let readers = readers.map_err(failed("read the InstanceSets"))?;
+    if let Some(reader) = readers.reader(backup) {
+        tracing::info!(
+            backup = backup_key,
+            reader,
+            "it has expired, and stays until the Cluster that is restored from it has formed"
         );
         return Ok(Action::requeue(BACKSTOP));
     }

@@ -30,6 +30,7 @@ mod jobs;
 mod leaving;
 mod members;
 mod probes;
+mod readers;
 mod schedules;
 mod seeds;
 mod served;

@@ -311,7 +311,7 @@ pub(super) fn answers(line: &str) -> (u16, Value) {
                 json!({ "metadata": { "name": "s" }, "data": {
                 "accessKeyId": "YQ==", "secretAccessKey": "Yg==", "other": "Yw==" } }),
             ),
-            "pods" | "backups" => (200, json!({ "metadata": {}, "items": [] })),
+            "pods" | "backups" | "instancesets" => (200, json!({ "metadata": {}, "items": [] })),
             _ => failure(404, "NotFound", "none"),
         };
     }
