@@ -99,9 +99,7 @@ async fn make(
 ) -> Result<(), Error> {
     let data = restore.volume.join(&restore.data);
     let identity = restore.volume.join(&restore.identity.0);
-    tokio::fs::create_dir(scratch)
-        .await
-        .map_err(|source| disk("make", scratch, source))?;
+    private(scratch).await?;
     let (file, made) = (scratch.join("snapshot.db"), scratch.join("restored"));
     repository
         .fetch_snapshot(&restore.folder, snapshot, &file)
@@ -122,6 +120,15 @@ async fn make(
     tokio::fs::rename(&made, &data)
         .await
         .map_err(|source| disk("rename", &made, source))
+}
+
+/// Makes a folder for its user alone: what was encrypted in the repository lies in it as it is.
+async fn private(folder: &Path) -> Result<(), Error> {
+    let made = tokio::fs::DirBuilder::new()
+        .mode(0o700)
+        .create(folder)
+        .await;
+    made.map_err(|source| disk("make", folder, source))
 }
 
 /// What is put over the backup.
@@ -174,5 +181,21 @@ fn disk(what: &'static str, path: &Path, source: std::io::Error) -> Error {
         path: path.display().to_string(),
         needed: "the snapshot twice and 200 MiB",
         source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_restored_is_read_by_its_user_alone_while_it_is_made() {
+        let volume = tempfile::tempdir().expect("a folder");
+        let scratch = volume.path().join(SCRATCH);
+        private(&scratch).await.expect("made");
+        let made = std::fs::metadata(&scratch).expect("it is there");
+        assert_eq!(made.permissions().mode() & 0o777, 0o700);
     }
 }
