@@ -26,6 +26,7 @@ mod archives;
 mod claims;
 mod encrypted;
 mod figures;
+mod flows;
 mod jobs;
 mod leaving;
 mod members;
