@@ -344,7 +344,7 @@ async fn run(command: Command) -> Result<BackupReport, Error> {
             let settings = args.into_write(told);
             let ended = tokio::select! {
                 ended = Box::pin(write(&archive, &settings, &sender)) => ended?,
-                ended = serve(port, standing, tells) => ended?,
+                ended = serve(port, standing, tells, &settings.backup_uid) => ended?,
             };
             match ended {}
         }
