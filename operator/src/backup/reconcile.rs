@@ -7,6 +7,7 @@ use std::time::Duration;
 use etcd_operator_api::backup::{BackupPhase, BackupStatus};
 use etcd_operator_api::backup_policy::ARCHIVE;
 use etcd_operator_api::condition::{ConditionType, Reason};
+use etcd_operator_api::restore::ALLOW_UNVERIFIED;
 use etcd_operator_api::{Backup, labels};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
@@ -156,7 +157,7 @@ pub(super) async fn tell_lost(
         let repo = status.and_then(|status| status.backup_repo_name.as_deref());
         let text = format!(
             "its data is not in BackupRepo {:?} any more, as Backup {:?} has found: it cannot be restored. Where that leads \
-             elsewhere now, set it back, and verified in this status to true",
+             elsewhere now, set it back, and restore it into a Cluster with the annotation {ALLOW_UNVERIFIED}: \"true\"",
             repo.unwrap_or_default(),
             backup.name_any()
         );
