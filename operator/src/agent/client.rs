@@ -78,8 +78,8 @@ impl AgentClient {
         self.read(peer, PATH_GETROLE).await
     }
 
-    /// Where an archive stands, asked of the pod that writes it for the Backup with this UID, which is told the revision
-    /// of the newest full backup that a restore can begin with.
+    /// Where an archive stands, asked of the pod that writes it for the Backup with this UID. The pod is told the
+    /// revision of the newest full backup that a restore can begin with.
     ///
     /// # Errors
     /// When it does not answer.
