@@ -319,8 +319,10 @@ async fn run(command: Command) -> Result<BackupReport, Error> {
                 made = Box::pin(save(&repository, &member, &wanted)) => made?,
                 never = tell(port, wanted.progress.clone()) => match never {},
             };
-            let lost = lost(&repository, &wanted.folder, &earlier).await;
-            Ok(report(&manifest).without(lost))
+            let keys = wanted.keys.as_ref();
+            let found = lost(&repository, &wanted.folder, &earlier, keys).await;
+            let told = report(&manifest).without(found.lost);
+            Ok(told.with_locked(found.locked))
         }
         Command::Delete {
             place,

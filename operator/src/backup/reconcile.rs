@@ -142,6 +142,9 @@ pub(super) async fn round(backup: &Backup, context: &Context) -> Result<Action, 
         Act::Record => {}
     }
     tell_lost(context, backup, &proven::lost(backup, &status, &seen)).await?;
+    if let Some(locked) = proven::locked(backup, &status, &seen) {
+        tell_locked(context, backup, &status, locked).await?;
+    }
     record(context, backup, status).await?;
     Ok(Action::requeue(again))
 }
@@ -161,25 +164,67 @@ pub(super) async fn tell_lost(
             repo.unwrap_or_default(),
             backup.name_any()
         );
-        tracing::warn!(backup = key(*lost), "its data is lost");
         let told = json!({ "verified": false, "failureReason": text });
-        let body = json!({ "metadata": { "uid": lost.uid() }, "status": told });
-        let namespace = lost.namespace().unwrap_or_default();
-        let api: Api<Backup> = Api::namespaced(context.frame.client.clone(), &namespace);
-        let (name, params) = (lost.name_any(), PatchParams::default());
-        match api.patch_status(&name, &params, &Patch::Merge(body)).await {
-            Ok(_) => {
-                let frame = &context.frame;
-                frame
-                    .event(*lost, EventType::Warning, "DataLost", text)
-                    .await;
-            }
-            // It is gone, or another one has its name.
-            Err(kube::Error::Api(answer)) if answer.is_not_found() || answer.is_conflict() => {}
-            Err(error) => return Err(failed("write the status of a Backup that is lost")(error)),
-        }
+        warn(context, lost, &told, ("DataLost", text)).await?;
     }
     Ok(())
+}
+
+/// Writes into an earlier Backup that the pass phrase of this one does not open it, where both have it from one Secret.
+pub(super) async fn tell_locked(
+    context: &Context,
+    backup: &Backup,
+    status: &BackupStatus,
+    locked: &Backup,
+) -> Result<(), Error> {
+    let Some(config) = &status.encryption_config else {
+        return Ok(());
+    };
+    let namespace = locked.namespace().unwrap_or_default();
+    let api: Api<Backup> = Api::namespaced(context.frame.client.clone(), &namespace);
+    let live = api.get_opt(&locked.name_any()).await;
+    let live = live.map_err(failed("read an earlier Backup"))?;
+    let is_same = |live: &Backup| {
+        let of = live.status.as_ref();
+        let of = of.and_then(|status| status.encryption_config.as_ref());
+        live.uid() == locked.uid() && of == Some(config)
+    };
+    if !live.is_some_and(|live| is_same(&live)) {
+        return Ok(());
+    }
+    let text = format!(
+        "Secret {:?} has another pass phrase than it was encrypted with, as Backup {:?} has found: neither it nor those \
+         before it can be restored. Put the former one back, name another Secret in the BackupPolicy for a new one, and \
+         make another Backup",
+        config.pass_phrase_secret_key_ref.name,
+        backup.name_any()
+    );
+    let told = json!({ "failureReason": text });
+    warn(context, locked, &told, ("PassPhraseChanged", text)).await
+}
+
+/// Writes into the status of another Backup, with an event.
+async fn warn(
+    context: &Context,
+    other: &Backup,
+    told: &serde_json::Value,
+    (reason, text): (&str, String),
+) -> Result<(), Error> {
+    tracing::warn!(backup = key(other), reason, "a backup cannot be restored");
+    let body = json!({ "metadata": { "uid": other.uid() }, "status": told });
+    let namespace = other.namespace().unwrap_or_default();
+    let api: Api<Backup> = Api::namespaced(context.frame.client.clone(), &namespace);
+    let (name, params) = (other.name_any(), PatchParams::default());
+    match api.patch_status(&name, &params, &Patch::Merge(body)).await {
+        Ok(_) => {
+            let frame = &context.frame;
+            frame.event(other, EventType::Warning, reason, text).await;
+            Ok(())
+        }
+        // It is gone, or another one has its name.
+        Err(kube::Error::Api(answer)) if answer.is_not_found() || answer.is_conflict() => Ok(()),
+        Err(error) => Err(failed("write the status of a Backup that is lost")(error)),
+    }
 }
 
 /// Deletes one whose time is over by the API server's clock, too: by one of a node that is months ahead all would go.
