@@ -31,13 +31,8 @@ async fn a_backup_that_is_refused_keeps_no_other_and_what_is_superfluous_goes() 
     let made = |day: u32| {
         let mut backup = held();
         backup.metadata.name = Some(format!("daily-a-202512{day}180000"));
-        backup.metadata.labels = Some(
-            [(
-                "dataprotection.kubeblocks.io/schedule".to_owned(),
-                "daily.a".to_owned(),
-            )]
-            .into(),
-        );
+        let label = "dataprotection.kubeblocks.io/schedule".to_owned();
+        backup.metadata.labels = Some([(label, "daily.a".to_owned())].into());
         let status = json!({ "phase": "Completed", "verified": true, "completionTimestamp": at(0),
                 "backupRepoName": "s3-repo", "path": format!("demo/c-cu/etcd/{day}") });
         backup.status = serde_json::from_value(status).expect("a status");
