@@ -58,7 +58,11 @@ async fn json(
     if base.is_some() && is_same(backup.as_deref().unwrap_or_default(), &app.backup_uid) {
         app.told.send_replace(base);
     }
-    Json(report(&app.standing.borrow(), Instant::now()))
+    let mut told = report(&app.standing.borrow(), Instant::now());
+    // The object that names the Backup may be what could not be written.
+    let hidden = |text: String| text.replace(&*app.backup_uid, "{uid}");
+    told.failure = told.failure.map(hidden);
+    Json(told)
 }
 
 /// Hashes are compared: how long that takes says nothing of the UID.
@@ -225,7 +229,10 @@ mod tests {
             .port();
         let (sender, receiver) = tokio::sync::watch::channel(Standing::default());
         let (tells, told) = tokio::sync::watch::channel(None);
-        sender.send_modify(|standing| standing.through = 77);
+        sender.send_modify(|standing| {
+            standing.through = 77;
+            standing.failure = Some("failed to write p/owner-u-1".to_owned());
+        });
         let asked = async {
             for (query, base) in [
                 ("", None),
@@ -236,7 +243,10 @@ mod tests {
                 ("?base=7&backup=u-2", Some(9)),
                 ("?base=-1&backup=u-1", Some(-1)),
             ] {
-                assert_eq!(ask(port, query).await.through, 77);
+                let report = ask(port, query).await;
+                let failure = report.failure.as_deref();
+                let expected = (77, Some("failed to write p/owner-{uid}"));
+                assert_eq!((report.through, failure), expected);
                 assert_eq!(*told.borrow(), base, "{query}");
             }
         };
