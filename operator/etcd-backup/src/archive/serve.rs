@@ -60,7 +60,7 @@ async fn json(
     }
     let mut told = report(&app.standing.borrow(), Instant::now());
     // The object that names the Backup may be what could not be written.
-    let hidden = |text: String| text.replace(&*app.backup_uid, "{uid}");
+    let hidden = |text: String| text.replace(&*app.backup_uid, "(hidden)");
     told.failure = told.failure.map(hidden);
     Json(told)
 }
@@ -245,7 +245,7 @@ mod tests {
             ] {
                 let report = ask(port, query).await;
                 let failure = report.failure.as_deref();
-                let expected = (77, Some("failed to write p/owner-{uid}"));
+                let expected = (77, Some("failed to write p/owner-(hidden)"));
                 assert_eq!((report.through, failure), expected);
                 assert_eq!(*told.borrow(), base, "{query}");
             }
