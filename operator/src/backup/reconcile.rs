@@ -189,7 +189,7 @@ pub(super) async fn tell_locked(
         let of = of.and_then(|status| status.encryption_config.as_ref());
         live.uid() == locked.uid() && of == Some(config)
     };
-    if !live.is_some_and(|live| is_same(&live)) {
+    if live.filter(is_same).is_none() {
         return Ok(());
     }
     let text = format!(
