@@ -13,7 +13,7 @@ use crate::seal::NotOpened;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The repository did not do what it was asked to.
-    #[error("failed to {what} {object} in the repository: {source}: {}", remedy(.source))]
+    #[error("failed to {what} {object} in the repository: {}: {}", shown(.source), remedy(.source))]
     Store {
         /// `read`, `write`, `delete`, `list`.
         what: &'static str,
@@ -157,6 +157,35 @@ pub enum Error {
     NotEmpty(String),
 }
 
+/// Elements of a bucket's answer that repeat who asked and how that was signed. Errors are read by more users than the
+/// credential is: they are in statuses, events and logs.
+const SIGNED: [&str; 7] = [
+    "AWSAccessKeyId",
+    "StringToSign",
+    "StringToSignBytes",
+    "SignatureProvided",
+    "CanonicalRequest",
+    "CanonicalRequestBytes",
+    "CanonicalQueryString",
+];
+
+/// The answer of a repository, without what it repeats of the credential.
+fn shown(error: &object_store::Error) -> String {
+    let text = error.to_string();
+    SIGNED.iter().fold(text, |text, name| without(&text, name))
+}
+
+/// A text without the elements of this name. One that has no end was cut: all after its begin goes.
+fn without(text: &str, name: &str) -> String {
+    let (begin, end) = (format!("<{name}>"), format!("</{name}>"));
+    let (mut kept, mut rest) = (String::new(), text);
+    while let Some((before, after)) = rest.split_once(&begin) {
+        kept.push_str(before);
+        rest = after.split_once(&end).map_or("", |(_, after)| after);
+    }
+    kept + rest
+}
+
 /// What helps against an answer of a repository.
 fn remedy(error: &object_store::Error) -> &'static str {
     use object_store::Error as Answer;
@@ -169,5 +198,51 @@ fn remedy(error: &object_store::Error) -> &'static str {
         }
         Answer::AlreadyExists { .. } | Answer::Precondition { .. } => "another writer was first",
         _ => "check that the repository is reachable from this namespace and has free space",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_bucket_repeats_of_the_credential_is_not_shown() {
+        let told = |body: &str| {
+            let source = object_store::Error::PermissionDenied {
+                path: "p/manifest.json".to_owned(),
+                source: format!("403 Forbidden: {body}").into(),
+            };
+            let object = Path::from("p/manifest.json");
+            let what = "write";
+            let error = Error::Store {
+                what,
+                object,
+                source,
+            };
+            error.to_string()
+        };
+        let unknown = told(
+            "<Error><Code>InvalidAccessKeyId</Code><Message>It does not exist.</Message>\
+             <AWSAccessKeyId>AKIASECRET</AWSAccessKeyId><RequestId>R1</RequestId></Error>",
+        );
+        assert!(!unknown.contains("AKIASECRET"), "{unknown}");
+        for kept in [
+            "InvalidAccessKeyId",
+            "It does not exist.",
+            "R1",
+            "check the credential",
+        ] {
+            assert!(unknown.contains(kept), "{kept}: {unknown}");
+        }
+        let other = told(
+            "<Code>SignatureDoesNotMatch</Code><AWSAccessKeyId>AKIASECRET</AWSAccessKeyId>\
+             <StringToSign>AWS4 a</StringToSign><SignatureProvided>f00d</SignatureProvided>\
+             <StringToSignBytes>41 57</StringToSignBytes><CanonicalRequest>PUT /b",
+        );
+        for gone in ["AKIASECRET", "AWS4 a", "f00d", "41 57", "PUT /b"] {
+            assert!(!other.contains(gone), "{gone}: {other}");
+        }
+        assert!(other.contains("SignatureDoesNotMatch"), "{other}");
+        assert_eq!(without("<A>1</A>b<A>2</A>c", "A"), "bc");
     }
 }

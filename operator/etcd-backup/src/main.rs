@@ -29,6 +29,8 @@ use etcd_backup::seal::Keys;
 use etcd_backup::utility::{NewMember, Ports, Programs};
 use etcd_backup::verify::Bench;
 use kbagent_protocol::{ARCHIVE_PORT, BackupReport};
+use rustix::fs::Mode;
+use rustix::process::umask;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch::Receiver;
 use tokio::time::timeout;
@@ -38,6 +40,9 @@ const PORTS: Ports = Ports {
     client: 2379,
     peer: 2380,
 };
+
+/// What is not given to others of the node where a claim is one of its folders: a backup may not be encrypted there.
+const WITHHELD: Mode = Mode::WGRP.union(Mode::RWXO);
 
 /// A repository that has not answered for so long is not reached.
 const PROBE: Duration = Duration::from_secs(20);
@@ -256,6 +261,7 @@ struct RestoreArgs {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    let _before = umask(WITHHELD);
     // The only TLS provider of the process. It can only be there already, which is as good.
     let _installed = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -313,8 +319,10 @@ async fn run(command: Command) -> Result<BackupReport, Error> {
                 made = Box::pin(save(&repository, &member, &wanted)) => made?,
                 never = tell(port, wanted.progress.clone()) => match never {},
             };
-            let lost = lost(&repository, &wanted.folder, &earlier).await;
-            Ok(report(&manifest).without(lost))
+            let keys = wanted.keys.as_ref();
+            let found = lost(&repository, &wanted.folder, &earlier, keys).await;
+            let told = report(&manifest).without(found.lost);
+            Ok(told.with_locked(found.locked))
         }
         Command::Delete {
             place,
@@ -344,7 +352,7 @@ async fn run(command: Command) -> Result<BackupReport, Error> {
             let settings = args.into_write(told);
             let ended = tokio::select! {
                 ended = Box::pin(write(&archive, &settings, &sender)) => ended?,
-                ended = serve(port, standing, tells) => ended?,
+                ended = serve(port, standing, tells, &settings.backup_uid) => ended?,
             };
             match ended {}
         }

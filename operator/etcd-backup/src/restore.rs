@@ -99,9 +99,7 @@ async fn make(
 ) -> Result<(), Error> {
     let data = restore.volume.join(&restore.data);
     let identity = restore.volume.join(&restore.identity.0);
-    tokio::fs::create_dir(scratch)
-        .await
-        .map_err(|source| disk("make", scratch, source))?;
+    private(scratch).await?;
     let (file, made) = (scratch.join("snapshot.db"), scratch.join("restored"));
     repository
         .fetch_snapshot(&restore.folder, snapshot, &file)
@@ -115,13 +113,33 @@ async fn make(
     tokio::fs::remove_file(&file)
         .await
         .map_err(|source| disk("delete", &file, source))?;
-    synced(&made).await?;
-    tokio::fs::write(&identity, &restore.identity.1)
+    let own = (identity.as_path(), restore.identity.1.as_str());
+    appear((&made, &data), own, synced(&made)).await
+}
+
+/// Gives data its name, when it outlives a loss of power, and the file that says whose it is does: with that file empty
+/// it would be left alone as another's.
+async fn appear(
+    (made, data): (&Path, &Path),
+    (identity, content): (&Path, &str),
+    synced: impl Future<Output = Result<(), Error>>,
+) -> Result<(), Error> {
+    tokio::fs::write(identity, content)
         .await
-        .map_err(|source| disk("write", &identity, source))?;
-    tokio::fs::rename(&made, &data)
+        .map_err(|source| disk("write", identity, source))?;
+    synced.await?;
+    tokio::fs::rename(made, data)
         .await
-        .map_err(|source| disk("rename", &made, source))
+        .map_err(|source| disk("rename", made, source))
+}
+
+/// Makes a folder for its user alone: what was encrypted in the repository lies in it as it is.
+async fn private(folder: &Path) -> Result<(), Error> {
+    let made = tokio::fs::DirBuilder::new()
+        .mode(0o700)
+        .create(folder)
+        .await;
+    made.map_err(|source| disk("make", folder, source))
 }
 
 /// What is put over the backup.
@@ -174,5 +192,37 @@ fn disk(what: &'static str, path: &Path, source: std::io::Error) -> Error {
         path: path.display().to_string(),
         needed: "the snapshot twice and 200 MiB",
         source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn whose_the_data_is_outlives_a_loss_of_power_before_the_data_has_its_name() {
+        let volume = tempfile::tempdir().expect("a folder");
+        let [made, identity, data] = ["made", "identity", "etcd"].map(|at| volume.path().join(at));
+        std::fs::create_dir(&made).expect("a folder");
+        let synced = async {
+            let written = std::fs::read_to_string(&identity);
+            assert_eq!(written.expect("it is there"), "mine");
+            assert!(!data.exists());
+            Ok::<_, Error>(())
+        };
+        let appears = appear((&made, &data), (&identity, "mine"), synced);
+        appears.await.expect("it appears");
+        assert!(data.is_dir());
+    }
+
+    #[tokio::test]
+    async fn what_is_restored_is_read_by_its_user_alone_while_it_is_made() {
+        let volume = tempfile::tempdir().expect("a folder");
+        let scratch = volume.path().join(SCRATCH);
+        private(&scratch).await.expect("made");
+        let made = std::fs::metadata(&scratch).expect("it is there");
+        assert_eq!(made.permissions().mode() & 0o777, 0o700);
     }
 }

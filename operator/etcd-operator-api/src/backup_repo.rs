@@ -13,6 +13,8 @@ use crate::rules;
 
 /// Annotation of the BackupRepo that policies use which name none: `true`.
 pub const DEFAULT: &str = "dataprotection.kubeblocks.io/is-default-repo";
+/// Annotation of a BackupRepo: namespaces that may use it, with commas between them; without it all may.
+pub const NAMESPACES: &str = "dataprotection.kubeblocks.io/namespaces";
 
 /// Where backups are kept.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -96,6 +98,16 @@ pub struct BackupRepoSpec {
         regex(pattern = r"^(/?[A-Za-z0-9_-][A-Za-z0-9._-]*)*/?$")
     )]
     pub path_prefix: Option<String>,
+}
+
+impl BackupRepo {
+    /// Whether Backups and restored Clusters of a namespace may use it.
+    #[must_use]
+    pub fn serves(&self, namespace: &str) -> bool {
+        let annotations = self.metadata.annotations.as_ref();
+        let named = annotations.and_then(|all| all.get(NAMESPACES));
+        named.is_none_or(|named| named.split(',').any(|name| name.trim() == namespace))
+    }
 }
 
 /// How a repository is reached.

@@ -9,11 +9,14 @@ pub const PATH_ARCHIVE: &str = "/v1.0/archive";
 
 /// What the operator tells the writer of an archive: a repository also holds backups that nothing restores any more, of
 /// a Backup that was deleted with `Retain` or has failed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ArchiveBase {
     /// Revision of the newest full backup that a restore can begin with; -1 where there is none.
     #[serde(default)]
     pub base: Option<i64>,
+    /// UID of the Backup of the archive: who does not know it is not believed.
+    #[serde(default)]
+    pub backup: Option<String>,
 }
 
 /// Where an archive stands. Times are milliseconds since 1970.

@@ -46,6 +46,9 @@ pub struct BackupReport {
     /// Earlier backups beside it whose data is not there any more.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lost: Vec<String>,
+    /// The newest earlier backup that is encrypted, where the pass phrase of this one does not open it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub locked: Option<String>,
 }
 
 /// A backup in short.
@@ -91,6 +94,12 @@ impl BackupReport {
             backup: Some(BackupSummary { reason, ..summary }),
             ..BackupReport::default()
         }
+    }
+
+    /// With the name of an earlier backup that its pass phrase does not open.
+    #[must_use]
+    pub fn with_locked(self, locked: Option<String>) -> Self {
+        BackupReport { locked, ..self }
     }
 
     /// With the names of earlier backups that are lost, as many as fit.
@@ -145,6 +154,7 @@ mod tests {
         };
         let names = (0..99).map(|number| format!("{}-{number}", "n".repeat(60)));
         let report = BackupReport::of(summary).without(names.collect());
+        let report = report.with_locked(Some("n".repeat(253)));
         assert!((10..20).contains(&report.lost.len()), "{report:?}");
         let json = serde_json::to_string(&report).expect("json");
         assert!(json.len() < LARGEST_REPORT, "{} bytes", json.len());

@@ -4,7 +4,7 @@
 use anyhow::bail;
 use etcd_operator_api::backup::{ArchiveGap, BackupPhase, BackupStage, BackupStatus};
 use etcd_operator_api::backup_policy::{ARCHIVE, DATAFILE};
-use etcd_operator_api::backup_repo::{BackupRepoPhase, DEFAULT};
+use etcd_operator_api::backup_repo::{BackupRepoPhase, DEFAULT, NAMESPACES};
 use etcd_operator_api::names::ComponentName;
 use etcd_operator_api::{Backup, BackupPolicy, BackupRepo, BackupSpec, DeletionPolicy, labels};
 use kube::ResourceExt;
@@ -141,7 +141,12 @@ fn repo(stores: &Stores, policy: &BackupPolicy) -> anyhow::Result<Option<String>
             .collect(),
         None => repos.iter().filter(is_default).collect(),
     };
+    let namespace = policy.namespace().unwrap_or_default();
     match (meant.as_slice(), named) {
+        ([repo], _) if !repo.serves(&namespace) => bail!(
+            "BackupRepo {} is not for namespace {namespace}, which its annotation {NAMESPACES} does not name: {how}",
+            repo.name_any()
+        ),
         ([repo], _) => Ok(fault(repo)),
         ([], Some(name)) => {
             bail!("BackupPolicy {of} names BackupRepo {name}, which is not there: {how}")
@@ -402,6 +407,27 @@ mod tests {
             "{gone}"
         );
         assert!(with(vec![repo("a", true), repo("b", true)], Some("b")).is_ok());
+    }
+
+    #[test]
+    fn a_repository_of_other_namespaces_is_said_before_anything_is_made() {
+        let mut stores = stores();
+        stores.policies[0].metadata.namespace = Some("ns".to_owned());
+        for (named, serves) in [("ns", true), ("other", false)] {
+            let mut repo = repository("s3", true, &json!({ "phase": "Ready" }));
+            let annotation = (NAMESPACES.to_owned(), named.to_owned());
+            let annotations = repo.metadata.annotations.get_or_insert_default();
+            annotations.extend([annotation]);
+            stores.repos = Ok(vec![repo]);
+            let made = planned(&seen(), &stores, &asked(""));
+            assert_eq!(made.is_ok(), serves, "{named}");
+            if let Err(why) = made {
+                assert!(
+                    why.to_string()
+                        .contains("BackupRepo s3 is not for namespace ns")
+                );
+            }
+        }
     }
 
     #[test]

@@ -78,13 +78,18 @@ impl AgentClient {
         self.read(peer, PATH_GETROLE).await
     }
 
-    /// Where an archive stands, asked of the pod that writes it, which is told the revision of the newest full backup
-    /// that a restore can begin with.
+    /// Where an archive stands, asked of the pod that writes it for the Backup with this UID. The pod is told the
+    /// revision of the newest full backup that a restore can begin with.
     ///
     /// # Errors
     /// When it does not answer.
-    pub(crate) async fn archive(&self, writer: &Peer, base: i64) -> Result<ArchiveReport, Error> {
-        let path = format!("{PATH_ARCHIVE}?base={base}");
+    pub(crate) async fn archive(
+        &self,
+        writer: &Peer,
+        backup: &str,
+        base: i64,
+    ) -> Result<ArchiveReport, Error> {
+        let path = format!("{PATH_ARCHIVE}?base={base}&backup={backup}");
         self.read(writer, &path).await
     }
 

@@ -126,6 +126,19 @@ async fn plain(says: Says, takes: Authorization) -> (Result<(), Error>, Sent) {
 }
 
 #[tokio::test]
+async fn an_archives_writer_is_shown_the_uid_of_its_backup() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("bind");
+    let address = listener.local_addr().expect("address");
+    let (router, sent) = router(Says::Clock);
+    tokio::spawn(serve(listener, router, Limits::default()));
+    let writer = peer(address, Authorization::Bearer, None);
+    let answer = no_secrets().archive(&writer, "u-1", 7).await;
+    answer.expect_err("no report");
+    let sent = sent.lock().expect("no panic");
+    assert_eq!(sent[0].0, "/v1.0/archive?base=7&backup=u-1");
+}
+
+#[tokio::test]
 async fn an_agent_that_takes_signed_requests_is_never_sent_the_token() {
     let signed = Authorization::Signed;
     for says in [Says::Unproven, Says::NotFound, Says::Garbage] {

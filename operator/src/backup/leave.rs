@@ -108,17 +108,19 @@ fn eraser(
         Some(Err(why)) => return Err(why.clone()),
         None => return Err("its BackupRepo is gone".to_owned()),
     };
+    let namespace = backup.namespace().unwrap_or_default();
     Ok(Frame {
-        namespace: backup.namespace().unwrap_or_default(),
         owner: backup.controller_owner_ref(&()).unwrap_or_default(),
         uid: backup.uid().unwrap_or_default(),
         tool: settings.tool.clone(),
         // The Cluster may be gone: the program needs no etcd to delete.
         etcd: None,
         like: seen.cluster.clone().unwrap_or_default().pod,
-        place: place::read(repo)?,
+        place: place::read_for(repo, &namespace)
+            .map_err(|why| format!("BackupRepo {:?}: {why}", repo.name_any()))?,
         path: status.path.clone().unwrap_or_default(),
         retries: 3,
         pass_phrase: None,
+        namespace,
     })
 }

@@ -2,9 +2,10 @@
 //!
 //! `place`, `choose`, `period`, `calendar`, `job`, `keeper`, `part`, `proven`, `probe`, `stuck`, `decision`, `leave`,
 //! `plan` and `continuous` (archives) are pure; `observe` reads, `others` all Backups of a namespace; `credential`
-//! copies a Secret, `claim` makes a repository's claim, `beside` looks after pods that wait for a node; `reconcile`
-//! does what `plan` decides for Backups; `repo`, `policy` and `schedule` keep the other kinds; `seed` fills the first
-//! disk of a Cluster that begins with a backup. No data of etcd passes through the operator.
+//! copies a Secret, `claim` makes a repository's claim, `beside` looks after pods that wait for a node, `readers`
+//! finds restores under way; `reconcile` does what `plan` decides for Backups; `repo`, `policy` and `schedule` keep the
+//! other kinds; `seed` fills the first disk of a Cluster that begins with a backup. No data of etcd passes through the
+//! operator.
 
 mod beside;
 mod calendar;
@@ -27,6 +28,7 @@ mod plan;
 mod policy;
 mod probe;
 mod proven;
+mod readers;
 mod reconcile;
 mod repo;
 mod run;

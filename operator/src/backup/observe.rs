@@ -394,7 +394,7 @@ async fn keeper(
     for pod in &pods {
         let stays = pod.metadata.deletion_timestamp.is_none();
         if let Some(writer) = served(pod).filter(|_| stays) {
-            let asked = context.frame.agents.archive(&writer, base).await;
+            let asked = context.frame.agents.archive(&writer, &uid, base).await;
             report = report.or(asked.ok());
         }
     }

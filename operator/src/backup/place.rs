@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use etcd_operator_api::BackupRepo;
 pub(super) use etcd_operator_api::backup_repo::DEFAULT;
-use etcd_operator_api::backup_repo::SecretReference;
+use etcd_operator_api::backup_repo::{NAMESPACES, SecretReference};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::ResourceExt;
 
@@ -39,6 +39,17 @@ pub(super) enum Place {
 /// Whether policies that name no repository use this one.
 pub(super) fn is_default(repo: &BackupRepo) -> bool {
     repo.annotations().get(DEFAULT).map(String::as_str) == Some("true")
+}
+
+/// Reads a repository for who is in a namespace, which gets its credential with it.
+pub(super) fn read_for(repo: &BackupRepo, namespace: &str) -> Result<Place, String> {
+    if repo.serves(namespace) {
+        return read(repo);
+    }
+    Err(format!(
+        "its annotation {NAMESPACES} does not name namespace {namespace}: have an administrator add that, or use another \
+         BackupRepo"
+    ))
 }
 
 /// Reads a repository. Why it cannot be used names the field.
@@ -169,6 +180,27 @@ mod tests {
             ]
         );
         assert_eq!(credential.namespace, "kb-system");
+    }
+
+    #[test]
+    fn a_repository_that_names_namespaces_is_for_no_other() {
+        let mut named = minio(&json!({ "bucket": "b", "endpoint": "https://m" }));
+        for (value, a, b) in [
+            (None, true, true),
+            (Some("team-a"), true, false),
+            (Some("team-b, team-a"), true, true),
+            (Some(""), false, false),
+        ] {
+            let annotation = value.map(|value| (NAMESPACES.to_owned(), value.to_owned()));
+            named.metadata.annotations = annotation.map(|annotation| [annotation].into());
+            for (namespace, may) in [("team-a", a), ("team-b", b), ("team", value.is_none())] {
+                let found = read_for(&named, namespace);
+                assert_eq!(found.is_ok(), may, "{value:?} {namespace}");
+                if let Err(why) = found {
+                    assert!(why.contains(NAMESPACES) && why.contains(namespace), "{why}");
+                }
+            }
+        }
     }
 
     #[test]

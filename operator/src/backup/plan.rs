@@ -217,7 +217,8 @@ pub(super) fn ground(
     }
     let (cluster, component) = target(policy).map_err(Obstacle::Refused)?;
     let repo = repository(seen)?;
-    let found = place::read(repo);
+    let namespace = backup.namespace().unwrap_or_default();
+    let found = place::read_for(repo, &namespace);
     let place = found
         .map_err(|why| Obstacle::Refused(format!("BackupRepo {:?}: {why}", repo.name_any())))?;
     let of = seen.cluster.as_ref().ok_or_else(|| {
@@ -230,7 +231,6 @@ pub(super) fn ground(
         return Err(Obstacle::Later(why.clone()));
     }
     let encryption = encryption(backup, policy);
-    let namespace = backup.namespace().unwrap_or_default();
     let folder = format!(
         "{namespace}/{cluster}-{}/{component}/{}",
         of.uid,

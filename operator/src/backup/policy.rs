@@ -129,13 +129,13 @@ async fn missing(policy: &BackupPolicy, context: &Context) -> Result<Option<Stri
     }
     let named = policy.spec.backup_repo_name.clone();
     let repo = repository(&context.client, named).await?;
-    Ok(repo.and_then(|repo| usable(&repo)).err())
+    Ok(repo.and_then(|repo| usable(&repo, &namespace)).err())
 }
 
-/// Pure: whether the repository is one, and could be reached when it was last tried.
-fn usable(repo: &BackupRepo) -> Result<(), String> {
+/// Pure: whether the repository is one for this namespace, and could be reached when it was last tried.
+fn usable(repo: &BackupRepo, namespace: &str) -> Result<(), String> {
     let name = repo.name_any();
-    place::read(repo).map_err(|why| format!("BackupRepo {name:?}: {why}"))?;
+    place::read_for(repo, namespace).map_err(|why| format!("BackupRepo {name:?}: {why}"))?;
     let status = repo.status.as_ref();
     let Some(status) = status.filter(|status| status.phase == Some(BackupRepoPhase::Failed)) else {
         return Ok(());
@@ -192,6 +192,7 @@ fn policy(component: &Component) -> Option<BackupPolicy> {
 
 #[cfg(test)]
 mod tests {
+    use etcd_operator_api::backup_repo::NAMESPACES;
     use serde_json::{Value, json};
 
     use super::*;
@@ -234,12 +235,19 @@ mod tests {
         };
         let failed = json!({ "phase": "Failed", "conditions": [{ "type": "Reachable", "status": "False", "reason": "r",
             "message": "the bucket is gone", "lastTransitionTime": "2026-01-01T00:00:00Z" }] });
+        let mut of_others = repo(json!({ "phase": "Ready" })).expect("a repository");
+        of_others["metadata"]["annotations"] = json!({ NAMESPACES: "other" });
         let there = || Some(component.clone());
         for (component, repo, why) in [
             (there(), repo(json!({ "phase": "Ready" })), None),
             (there(), repo(json!({ "phase": "PreChecking" })), None),
             (there(), repo(failed), Some("the bucket is gone")),
             (there(), None, Some("is not there")),
+            (
+                there(),
+                Some(of_others),
+                Some("does not name namespace demo"),
+            ),
             (
                 None,
                 repo(json!({ "phase": "Ready" })),

@@ -4,6 +4,7 @@ use etcd_operator_api::backup::{BackupPhase, BackupStatus};
 use etcd_operator_api::backup_policy::ARCHIVE;
 use etcd_operator_api::{Backup, labels};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kbagent_protocol::BackupReport;
 use kube::ResourceExt;
 
 use super::observed::Seen;
@@ -83,12 +84,21 @@ pub(super) fn earlier(place: (&str, &str), others: &[Backup]) -> Vec<String> {
     newest.map(|(_, name)| name).collect()
 }
 
-/// Of these, those whose data the Job of a backup that is `Completed` now has not found.
-pub(super) fn lost<'a>(backup: &Backup, status: &BackupStatus, seen: &'a Seen) -> Vec<&'a Backup> {
+/// What the Job of a backup that is `Completed` now has reported, and the place of that.
+fn ended<'a, 's>(
+    backup: &Backup,
+    status: &'s BackupStatus,
+    seen: &'a Seen,
+) -> Option<(&'a BackupReport, (&'s str, &'s str))> {
     let before = backup.status.as_ref().and_then(|status| status.phase);
     let ends = status.phase == Some(BackupPhase::Completed) && status.phase != before;
     let report = seen.job.as_ref().and_then(|job| job.report.as_ref());
-    let Some((report, place)) = report.zip(status.place()).filter(|_| ends) else {
+    report.zip(status.place()).filter(|_| ends)
+}
+
+/// Of these, those whose data the Job of a backup that is `Completed` now has not found.
+pub(super) fn lost<'a>(backup: &Backup, status: &BackupStatus, seen: &'a Seen) -> Vec<&'a Backup> {
+    let Some((report, place)) = ended(backup, status, seen) else {
         return Vec::new();
     };
     let others = seen.others.iter();
@@ -96,6 +106,20 @@ pub(super) fn lost<'a>(backup: &Backup, status: &BackupStatus, seen: &'a Seen) -
         .filter(|other| other.uid() != backup.uid() && proven(other).is_some())
         .filter(|other| is_at(other, place) && report.lost.contains(&other.name_any()))
         .collect()
+}
+
+/// The one that its pass phrase has not opened.
+pub(super) fn locked<'a>(
+    backup: &Backup,
+    status: &BackupStatus,
+    seen: &'a Seen,
+) -> Option<&'a Backup> {
+    let (report, place) = ended(backup, status, seen)?;
+    let name = report.locked.as_ref()?;
+    let mut others = seen.others.iter();
+    others.find(|other| {
+        other.uid() != backup.uid() && other.name_any() == *name && is_at(other, place)
+    })
 }
 
 /// Revision and time of each verified full backup at a place.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use etcd_operator_api::backup::{BackupPhase, BackupStatus};
 use etcd_operator_api::backup_policy::ARCHIVE;
 use etcd_operator_api::condition::{ConditionType, Reason};
+use etcd_operator_api::restore::ALLOW_UNVERIFIED;
 use etcd_operator_api::{Backup, labels};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
@@ -26,6 +27,7 @@ use super::decision::{Act, Decision, FINALIZER, Settings};
 use super::job::{self, Frame, Save};
 use super::keeper::{self, Keep};
 use super::observe::{ObserveError, is_of, observe};
+use super::readers::Readers;
 use super::{beside, claim, continuous, plan, proven};
 use crate::client::{message, server_time};
 use crate::controller::{
@@ -140,6 +142,9 @@ pub(super) async fn round(backup: &Backup, context: &Context) -> Result<Action, 
         Act::Record => {}
     }
     tell_lost(context, backup, &proven::lost(backup, &status, &seen)).await?;
+    if let Some(locked) = proven::locked(backup, &status, &seen) {
+        tell_locked(context, backup, &status, locked).await?;
+    }
     record(context, backup, status).await?;
     Ok(Action::requeue(again))
 }
@@ -155,32 +160,75 @@ pub(super) async fn tell_lost(
         let repo = status.and_then(|status| status.backup_repo_name.as_deref());
         let text = format!(
             "its data is not in BackupRepo {:?} any more, as Backup {:?} has found: it cannot be restored. Where that leads \
-             elsewhere now, set it back, and verified in this status to true",
+             elsewhere now, set it back, and restore it into a Cluster with the annotation {ALLOW_UNVERIFIED}: \"true\"",
             repo.unwrap_or_default(),
             backup.name_any()
         );
-        tracing::warn!(backup = key(*lost), "its data is lost");
         let told = json!({ "verified": false, "failureReason": text });
-        let body = json!({ "metadata": { "uid": lost.uid() }, "status": told });
-        let namespace = lost.namespace().unwrap_or_default();
-        let api: Api<Backup> = Api::namespaced(context.frame.client.clone(), &namespace);
-        let (name, params) = (lost.name_any(), PatchParams::default());
-        match api.patch_status(&name, &params, &Patch::Merge(body)).await {
-            Ok(_) => {
-                let frame = &context.frame;
-                frame
-                    .event(*lost, EventType::Warning, "DataLost", text)
-                    .await;
-            }
-            // It is gone, or another one has its name.
-            Err(kube::Error::Api(answer)) if answer.is_not_found() || answer.is_conflict() => {}
-            Err(error) => return Err(failed("write the status of a Backup that is lost")(error)),
-        }
+        warn(context, lost, &told, ("DataLost", text)).await?;
     }
     Ok(())
 }
 
+/// Writes into an earlier Backup that the pass phrase of this one does not open it, where both have it from one Secret.
+pub(super) async fn tell_locked(
+    context: &Context,
+    backup: &Backup,
+    status: &BackupStatus,
+    locked: &Backup,
+) -> Result<(), Error> {
+    let Some(config) = &status.encryption_config else {
+        return Ok(());
+    };
+    let namespace = locked.namespace().unwrap_or_default();
+    let api: Api<Backup> = Api::namespaced(context.frame.client.clone(), &namespace);
+    let live = api.get_opt(&locked.name_any()).await;
+    let live = live.map_err(failed("read an earlier Backup"))?;
+    let is_same = |live: &Backup| {
+        let of = live.status.as_ref();
+        let of = of.and_then(|status| status.encryption_config.as_ref());
+        live.uid() == locked.uid() && of == Some(config)
+    };
+    if live.filter(is_same).is_none() {
+        return Ok(());
+    }
+    let text = format!(
+        "Secret {:?} has another pass phrase than it was encrypted with, as Backup {:?} has found: neither it nor those \
+         before it can be restored. Put the former one back, name another Secret in the BackupPolicy for a new one, and \
+         make another Backup",
+        config.pass_phrase_secret_key_ref.name,
+        backup.name_any()
+    );
+    let told = json!({ "failureReason": text });
+    warn(context, locked, &told, ("PassPhraseChanged", text)).await
+}
+
+/// Writes into the status of another Backup, with an event.
+async fn warn(
+    context: &Context,
+    other: &Backup,
+    told: &serde_json::Value,
+    (reason, text): (&str, String),
+) -> Result<(), Error> {
+    tracing::warn!(backup = key(other), reason, "a backup cannot be restored");
+    let body = json!({ "metadata": { "uid": other.uid() }, "status": told });
+    let namespace = other.namespace().unwrap_or_default();
+    let api: Api<Backup> = Api::namespaced(context.frame.client.clone(), &namespace);
+    let (name, params) = (other.name_any(), PatchParams::default());
+    match api.patch_status(&name, &params, &Patch::Merge(body)).await {
+        Ok(_) => {
+            let frame = &context.frame;
+            frame.event(other, EventType::Warning, reason, text).await;
+            Ok(())
+        }
+        // It is gone, or another one has its name.
+        Err(kube::Error::Api(answer)) if answer.is_not_found() || answer.is_conflict() => Ok(()),
+        Err(error) => Err(failed("write the status of a Backup that is lost")(error)),
+    }
+}
+
 /// Deletes one whose time is over by the API server's clock, too: by one of a node that is months ahead all would go.
+/// Not while a Cluster is restored from it.
 async fn expire(
     context: &Context,
     backup: &Backup,
@@ -196,6 +244,17 @@ async fn expire(
         tracing::warn!(
             backup = backup_key,
             "it has not expired by the API server's clock, which is behind the operator's: set the clocks of the nodes"
+        );
+        return Ok(Action::requeue(BACKSTOP));
+    }
+    let namespace = backup.namespace().unwrap_or_default();
+    let readers = Readers::of(client, &namespace).await;
+    let readers = readers.map_err(failed("read the InstanceSets"))?;
+    if let Some(reader) = readers.reader(backup) {
+        tracing::info!(
+            backup = backup_key,
+            reader,
+            "it has expired, and stays until the Cluster that is restored from it has formed"
         );
         return Ok(Action::requeue(BACKSTOP));
     }

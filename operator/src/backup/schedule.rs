@@ -11,14 +11,15 @@ use etcd_operator_api::condition::{ConditionType, Reason};
 use etcd_operator_api::{Backup, BackupPhase, BackupSchedule, BackupSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use kube::ResourceExt;
 use kube::api::{Api, ObjectMeta, PostParams};
 use kube::runtime::controller::Action;
 use kube::runtime::watcher;
+use kube::{Client, ResourceExt};
 
 use super::calendar::Calendar;
 use super::context::Context;
 use super::others::SCHEDULE;
+use super::readers::Readers;
 use super::{period, proven};
 use crate::client::message;
 use crate::controller::{
@@ -34,7 +35,7 @@ const LONGEST: i64 = 300;
 pub(super) enum Error {
     #[error(transparent)]
     Read(#[from] Unread),
-    #[error("failed to list or create Backups: {}", message(.0))]
+    #[error("failed to list Backups or InstanceSets, or to create Backups: {}", message(.0))]
     Api(#[from] kube::Error),
     #[error(transparent)]
     Apply(#[from] ApplyError),
@@ -86,16 +87,10 @@ pub(super) async fn round(
             }
         }
     }
-    for backup in made
+    let superfluous = made
         .iter()
-        .filter(|backup| surplus.contains(&backup.name_any()))
-    {
-        tracing::info!(
-            backup = backup.name_any(),
-            "newer verified backups are enough"
-        );
-        delete(client, backup).await?;
-    }
+        .filter(|backup| surplus.contains(&backup.name_any()));
+    Box::pin(thin_out(client, &namespace, superfluous.collect())).await?;
     if let Some((name, error)) = refused {
         // Without any status, what is due is counted from when the schedule was made.
         if schedule.status.is_some() && is_lasting(&error) {
@@ -110,6 +105,32 @@ pub(super) async fn round(
     Ok(Action::requeue(Duration::from_secs(
         u64::try_from(again.clamp(1, LONGEST)).unwrap_or(1),
     )))
+}
+
+/// Deletes what is superfluous, except what a Cluster is restored from: its turn comes in a later round.
+async fn thin_out(
+    client: &Client,
+    namespace: &str,
+    superfluous: Vec<&Backup>,
+) -> Result<(), Error> {
+    if superfluous.is_empty() {
+        return Ok(());
+    }
+    let readers = Readers::of(client, namespace).await?;
+    for backup in superfluous {
+        let name = backup.name_any();
+        if let Some(reader) = readers.reader(backup) {
+            tracing::info!(
+                backup = name,
+                reader,
+                "it stays while a Cluster is restored from it"
+            );
+            continue;
+        }
+        tracing::info!(backup = name, "newer verified backups are enough");
+        delete(client, backup).await?;
+    }
+    Ok(())
 }
 
 /// Pure: a Backup that could not be created is due as before. The turns of others are over: one that was made and is

@@ -304,8 +304,8 @@ fn frame(
         .containers
         .iter()
         .find(|container| container.name == "etcd");
+    let namespace = set.namespace().unwrap_or_default();
     Ok(Frame {
-        namespace: set.namespace().unwrap_or_default(),
         owner: set.controller_owner_ref(&()).unwrap_or_default(),
         uid: seed.backup_uid.clone(),
         tool: context.image.clone(),
@@ -313,11 +313,13 @@ fn frame(
             etcd.and_then(|container| container.image.clone())
                 .ok_or("the members have no container etcd")?,
         ),
-        place: place::read(repo).map_err(|why| format!("BackupRepo {:?}: {why}", seed.repo))?,
+        place: place::read_for(repo, &namespace)
+            .map_err(|why| format!("BackupRepo {:?}: {why}", seed.repo))?,
         path: seed.path.clone(),
         retries: 2,
         pass_phrase: seed.encryption.clone(),
         like: pod,
+        namespace,
     })
 }
 

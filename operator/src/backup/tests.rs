@@ -26,12 +26,15 @@ mod archives;
 mod claims;
 mod encrypted;
 mod figures;
+mod flows;
 mod jobs;
 mod leaving;
 mod members;
 mod probes;
+mod readers;
 mod schedules;
 mod seeds;
+mod served;
 mod told;
 mod turns;
 

@@ -1,6 +1,7 @@
 //! Serves where the archive stands: for the operator as JSON, for Prometheus as text.
 
 use std::fmt::Write;
+use std::sync::Arc;
 
 use axum::extract::{Query, State};
 use axum::http::header::CONTENT_TYPE;
@@ -8,6 +9,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
 use kbagent_protocol::{ArchiveBase, ArchiveReport, PATH_ARCHIVE, PATH_HEALTHZ};
+use sha2::{Digest, Sha256};
 use tokio::sync::watch::{Receiver, Sender};
 use tokio::time::Instant;
 
@@ -22,9 +24,11 @@ const TEXT: usize = 900;
 struct App {
     standing: Receiver<Standing>,
     told: Sender<Option<i64>>,
+    backup_uid: Arc<str>,
 }
 
-/// Serves until it is dropped, and passes on which full backup counts.
+/// Serves until it is dropped, and passes on which full backup counts, as who knows the Backup's UID says: that is
+/// drawn, and a pod without rights cannot read it.
 ///
 /// # Errors
 /// When the port cannot be had.
@@ -32,23 +36,38 @@ pub async fn serve(
     port: u16,
     standing: Receiver<Standing>,
     told: Sender<Option<i64>>,
+    backup_uid: &str,
 ) -> Result<std::convert::Infallible, Error> {
+    let app = App {
+        standing,
+        told,
+        backup_uid: backup_uid.into(),
+    };
     let router = Router::new()
         .route(PATH_ARCHIVE, get(json))
         .route("/metrics", get(metrics))
         .route(PATH_HEALTHZ, get(async || "ok\n"))
-        .with_state(App { standing, told });
+        .with_state(app);
     listen(port, router).await
 }
 
 async fn json(
-    State(App { standing, told }): State<App>,
-    Query(ArchiveBase { base }): Query<ArchiveBase>,
+    State(app): State<App>,
+    Query(ArchiveBase { base, backup }): Query<ArchiveBase>,
 ) -> Json<ArchiveReport> {
-    if base.is_some() {
-        told.send_replace(base);
+    if base.is_some() && is_same(backup.as_deref().unwrap_or_default(), &app.backup_uid) {
+        app.told.send_replace(base);
     }
-    Json(report(&standing.borrow(), Instant::now()))
+    let mut told = report(&app.standing.borrow(), Instant::now());
+    // The object that names the Backup may be what could not be written.
+    let hidden = |text: String| text.replace(&*app.backup_uid, "(hidden)");
+    told.failure = told.failure.map(hidden);
+    Json(told)
+}
+
+/// Hashes are compared: how long that takes says nothing of the UID.
+fn is_same(said: &str, own: &str) -> bool {
+    Sha256::digest(said) == Sha256::digest(own)
 }
 
 async fn metrics(State(App { standing, .. }): State<App>) -> impl IntoResponse {
@@ -202,7 +221,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn it_is_served_as_json_and_takes_what_it_is_told_of_full_backups() {
+    async fn it_is_served_as_json_and_believes_of_full_backups_who_knows_its_own() {
         let port = std::net::TcpListener::bind("127.0.0.1:0")
             .expect("a port")
             .local_addr()
@@ -210,16 +229,30 @@ mod tests {
             .port();
         let (sender, receiver) = tokio::sync::watch::channel(Standing::default());
         let (tells, told) = tokio::sync::watch::channel(None);
-        sender.send_modify(|standing| standing.through = 77);
+        sender.send_modify(|standing| {
+            standing.through = 77;
+            standing.failure = Some("failed to write p/owner-u-1".to_owned());
+        });
         let asked = async {
-            for (query, base) in [("", None), ("?base=9", Some(9)), ("?base=-1", Some(-1))] {
-                assert_eq!(ask(port, query).await.through, 77);
+            for (query, base) in [
+                ("", None),
+                ("?base=9", None),
+                ("?base=9&backup=", None),
+                ("?base=9&backup=another", None),
+                ("?base=9&backup=u-1", Some(9)),
+                ("?base=7&backup=u-2", Some(9)),
+                ("?base=-1&backup=u-1", Some(-1)),
+            ] {
+                let report = ask(port, query).await;
+                let failure = report.failure.as_deref();
+                let expected = (77, Some("failed to write p/owner-(hidden)"));
+                assert_eq!((report.through, failure), expected);
                 assert_eq!(*told.borrow(), base, "{query}");
             }
         };
         tokio::select! {
             () = asked => {}
-            _ = serve(port, receiver, tells) => unreachable!(),
+            _ = serve(port, receiver, tells, "u-1") => unreachable!(),
         }
     }
 }

@@ -1,9 +1,10 @@
 //! Backups that are encrypted: where the pass phrase comes from, and that none is written in plain without it.
 
 use super::archives::{archive, decided_of, full, keeper as running, kept, report, with};
+use super::jobs::context;
 use super::*;
 use crate::backup::credential::pass_phrase;
-use crate::backup::keeper;
+use crate::backup::{keeper, proven, reconcile};
 
 fn secret(name: &str) -> Value {
     json!({ "algorithm": "AES-256-GCM", "passPhraseSecretKeyRef": { "name": name, "key": "secretKey" } })
@@ -137,6 +138,50 @@ fn an_archive_keeps_the_pass_phrase_that_it_began_with() {
         None,
         "nothing of it was encrypted"
     );
+}
+
+#[tokio::test]
+async fn an_earlier_backup_that_the_changed_pass_phrase_does_not_open_says_so() {
+    let first = decided(&held(), &encrypting(seen(), "mine", Ok(())), 5);
+    let mut begun = held();
+    begun.status = Some(first.status);
+    let path = begun.status.as_ref().and_then(|status| status.path.clone());
+    let path = path
+        .expect("a path")
+        .replace("etcd-cluster-backup", "earlier");
+    for of in ["mine", "others"] {
+        let mut earlier = held();
+        earlier.metadata.name = Some("earlier".into());
+        earlier.metadata.uid = Some("eu".into());
+        let status = json!({ "phase": "Completed", "verified": true, "path": path, "backupRepoName": "s3-repo",
+            "completionTimestamp": "2026-01-01T00:00:00Z", "encryptionConfig": secret(of) });
+        earlier.status = serde_json::from_value(status).expect("a status");
+        let report = BackupReport::of(summary()).with_locked(Some("earlier".into()));
+        let seen = Seen {
+            others: vec![earlier.clone()].into(),
+            ..super::running(JobState::Succeeded, Some(report))
+        };
+        let done = decided(&begun, &seen, 9).status;
+        let locked = proven::locked(&begun, &done, &seen).expect("it is locked");
+        let (frame, asked) = server(move |_| (200, json!(earlier)));
+        let told = reconcile::tell_locked(&context(frame), &begun, &done, locked).await;
+        told.expect("it is told");
+        let asked = asked.lock().expect("no panic");
+        let written = asked.iter().find(|(line, _)| line.starts_with("PATCH"));
+        let Some((line, body)) = written else {
+            assert_eq!(of, "others", "{asked:?}");
+            continue;
+        };
+        assert_eq!(of, "mine", "another Secret's is another");
+        assert!(line.contains("/backups/earlier/status"), "{line}");
+        let told = &body["status"];
+        assert_eq!(told.get("verified"), None);
+        let why = told["failureReason"].to_string();
+        assert!(
+            why.contains("mine") && why.contains("etcd-cluster-backup"),
+            "{why}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use etcd_operator_api::InstanceSet;
 use etcd_operator_api::backup::BackupStatus;
 use etcd_operator_api::names::ComponentName;
+use etcd_operator_api::restore::ALLOW_UNVERIFIED;
 
 use super::*;
 use crate::backup::observe::certificate;
@@ -311,7 +312,7 @@ pub(super) fn answers(line: &str) -> (u16, Value) {
                 json!({ "metadata": { "name": "s" }, "data": {
                 "accessKeyId": "YQ==", "secretAccessKey": "Yg==", "other": "Yw==" } }),
             ),
-            "pods" | "backups" => (200, json!({ "metadata": {}, "items": [] })),
+            "pods" | "backups" | "instancesets" => (200, json!({ "metadata": {}, "items": [] })),
             _ => failure(404, "NotFound", "none"),
         };
     }
@@ -442,6 +443,8 @@ async fn earlier_backups_whose_data_the_next_ones_job_does_not_find_say_so() {
             why.contains("s3-repo") && why.contains("etcd-cluster-backup"),
             "{why}"
         );
+        // Only the operator may write a status.
+        assert!(why.contains(ALLOW_UNVERIFIED), "{why}");
     }
     // Once: not in each round after its end.
     begun.status = Some(done.clone());

@@ -3,10 +3,19 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use etcd_operator_api::BackupSchedule;
+use etcd_operator_api::restore::SEED;
 
 use super::jobs::context;
 use super::*;
 use crate::backup::schedule;
+
+/// An InstanceSet that is being filled with the backup in this folder.
+fn filled(path: &str) -> Value {
+    let seed = json!({ "backup": "b", "backupUid": "bu", "repo": "s3-repo", "path": path, "sha256": "ab", "revision": 7 });
+    let annotations = json!({ SEED: seed.to_string() });
+    json!({ "metadata": { "name": "new-etcd", "annotations": annotations },
+        "spec": { "replicas": 3, "selector": {}, "template": {} } })
+}
 
 #[tokio::test]
 async fn a_backup_that_is_refused_keeps_no_other_and_what_is_superfluous_goes() {
@@ -22,15 +31,10 @@ async fn a_backup_that_is_refused_keeps_no_other_and_what_is_superfluous_goes() 
     let made = |day: u32| {
         let mut backup = held();
         backup.metadata.name = Some(format!("daily-a-202512{day}180000"));
-        backup.metadata.labels = Some(
-            [(
-                "dataprotection.kubeblocks.io/schedule".to_owned(),
-                "daily.a".to_owned(),
-            )]
-            .into(),
-        );
-        let status =
-            json!({ "phase": "Completed", "verified": true, "completionTimestamp": at(0) });
+        let label = "dataprotection.kubeblocks.io/schedule".to_owned();
+        backup.metadata.labels = Some([(label, "daily.a".to_owned())].into());
+        let status = json!({ "phase": "Completed", "verified": true, "completionTimestamp": at(0),
+                "backupRepoName": "s3-repo", "path": format!("demo/c-cu/etcd/{day}") });
         backup.status = serde_json::from_value(status).expect("a status");
         let mut backup = serde_json::to_value(backup).expect("json");
         backup["kind"] = "Backup".into();
@@ -38,8 +42,13 @@ async fn a_backup_that_is_refused_keeps_no_other_and_what_is_superfluous_goes() 
         backup
     };
     let schedule: BackupSchedule = serde_json::from_value(object.clone()).expect("a schedule");
-    let (list, posts) = ([made(30), made(31)], AtomicUsize::new(0));
+    let (list, posts) = ([made(30), made(31), made(29)], AtomicUsize::new(0));
     let (frame, asked) = server(move |line| match line.split(' ').next() {
+        // A Cluster is restored from the oldest.
+        Some("GET") if line.contains("/instancesets?") => (
+            200,
+            json!({ "metadata": {}, "items": [filled("demo/c-cu/etcd/29")] }),
+        ),
         Some("GET") => (200, json!({ "metadata": {}, "items": list })),
         Some("POST") if posts.fetch_add(1, Ordering::Relaxed) == 0 => {
             failure(403, "Forbidden", "exceeded quota")

@@ -10,11 +10,11 @@ use super::jobs::context;
 use super::*;
 use crate::backup::seed::round;
 
-fn set(cluster_id: Option<&str>) -> InstanceSet {
+pub(super) fn set(cluster_id: Option<&str>) -> InstanceSet {
     set_of(cluster_id, None, None)
 }
 
-fn set_of(
+pub(super) fn set_of(
     cluster_id: Option<&str>,
     encryption: Option<SecretKey>,
     archive: Option<SeedArchive>,
