@@ -142,6 +142,10 @@ impl Desired {
         } else {
             template(its)?
         };
+        let asked = match Asked::read(its) {
+            Err(_) if deleted && !kept => Asked::default(),
+            asked => asked?,
+        };
         let retention = &spec.persistent_volume_claim_retention_policy;
         let keeps = |policy: Option<Retention>| policy == Some(Retention::Retain);
         let uid = its.uid().unwrap_or_default();
@@ -175,13 +179,13 @@ impl Desired {
             vars: spec.template_vars.clone(),
             service_annotations: spec.headless_service_annotations.clone(),
             replace_after: replace_after(its),
-            recovery: wish(its, labels::RECOVER, "RecoverQuorum")?,
-            defragmentation: wish(its, labels::DEFRAGMENT, "Custom")?,
-            downgrade: minor(its, labels::DOWNGRADE)?,
-            upgrade: minor(its, labels::UPGRADE)?,
+            recovery: asked.recovery,
+            defragmentation: asked.defragmentation,
+            downgrade: asked.downgrade,
+            upgrade: asked.upgrade,
             minor_awaited: its.annotations().get(labels::MINOR_AWAITED).cloned(),
             roles: spec.roles.clone(),
-            seed: seed(its)?,
+            seed: asked.seed,
             recorded: its.status.clone().unwrap_or_default(),
             template,
             name,
@@ -211,6 +215,28 @@ impl Desired {
     #[must_use]
     pub(crate) fn wants(&self, pod: &str) -> bool {
         self.members.iter().any(|name| name == pod)
+    }
+}
+
+/// What annotations ask for. One that cannot be read keeps no InstanceSet that goes.
+#[derive(Default)]
+struct Asked {
+    recovery: Option<RecoveryWish>,
+    defragmentation: Option<DefragmentationWish>,
+    downgrade: Option<Minor>,
+    upgrade: Option<Minor>,
+    seed: Option<String>,
+}
+
+impl Asked {
+    fn read(its: &InstanceSet) -> Result<Self, NotOfType> {
+        Ok(Self {
+            recovery: wish(its, labels::RECOVER, "RecoverQuorum")?,
+            defragmentation: wish(its, labels::DEFRAGMENT, "Custom")?,
+            downgrade: minor(its, labels::DOWNGRADE)?,
+            upgrade: minor(its, labels::UPGRADE)?,
+            seed: seed(its)?,
+        })
     }
 }
 
