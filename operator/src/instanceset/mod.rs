@@ -22,6 +22,7 @@ mod rehearse;
 mod resize;
 mod run;
 mod sequence;
+mod unlabelled;
 mod unreachable;
 mod volume_hosts;
 

@@ -74,9 +74,11 @@ impl Sources<'_> {
         let listed = pods.map_err(|source| Error::read("pods", source))?.items;
         let (mut pods, in_use) = self.pods(desired, &listed, now).await?;
         let members = self.members(&listed, &pods).await;
-        let claims = claims
+        let mut claims = claims
             .map_err(|source| Error::read("claims", source))?
             .items;
+        let unlabelled = self.unlabelled(desired, &claims).await?;
+        claims.extend(unlabelled);
         let known = members.known().is_some();
         let given_up = match desired.replace_after.filter(|_| known) {
             Some(after) => {
@@ -454,7 +456,7 @@ fn size(claim: &PersistentVolumeClaim) -> Size {
 
 /// True for a claim that was made for this Cluster: the InstanceSet controls it, or the Cluster's UID is on it, as on
 /// one that outlives its InstanceSet. One that a user made under a member's name is not ours.
-fn is_of(set: &str, cluster: &str, claim: &PersistentVolumeClaim) -> bool {
+pub(super) fn is_of(set: &str, cluster: &str, claim: &PersistentVolumeClaim) -> bool {
     let mut owners = claim.owner_references().iter();
     let controller = owners.find(|owner| owner.controller == Some(true));
     let home = claim.annotations().get(labels::CLUSTER_UID);
