@@ -13,6 +13,7 @@ pub(crate) mod desired;
 pub(crate) mod error;
 pub(crate) mod events;
 mod evict;
+mod given_up;
 pub(crate) mod names;
 pub(crate) mod observe;
 pub(crate) mod observed;

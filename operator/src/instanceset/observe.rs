@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use etcd_operator_api::{labels, names};
+use etcd_operator_api::labels;
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod, Service};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -27,7 +27,7 @@ use super::observed::{
 use super::plan::next_to_move;
 use super::rehearse::{self, Rehearsals};
 use super::resize;
-use super::unreachable::{self, Candidate, GivenUp, HOSTNAME};
+use super::unreachable::{GivenUp, HOSTNAME};
 use super::volume_hosts::{self, Host, hosts, is_out_of_service};
 use crate::agent::{AgentClient, Peer};
 use crate::roles::MemberStore;
@@ -261,52 +261,6 @@ impl Sources<'_> {
         } else {
             NodeSeen::NotReady
         })
-    }
-
-    /// The pod whose owner has it replaced, because its node does not report.
-    async fn given_up(
-        &self,
-        desired: &Desired,
-        (claims, pods): (&[PersistentVolumeClaim], &BTreeMap<String, PodSeen>),
-        (after, now): (i64, Timestamp),
-    ) -> Result<Option<GivenUp>, Error> {
-        let nodes = self.nodes.state();
-        let late = nodes
-            .iter()
-            .filter_map(|node| unreachable::not_ready(node, now));
-        let late: BTreeMap<String, i64> = late.filter(|(_, seconds)| *seconds >= after).collect();
-        if late.is_empty() {
-            return Ok(None);
-        }
-        let mut candidates = Vec::new();
-        for pod in &desired.members {
-            let mut of_pod = Vec::new();
-            for template in &desired.claims {
-                let name = names::claim(&template.name, pod);
-                if let Some(claim) = claims.iter().find(|claim| claim.name_any() == name) {
-                    of_pod.push((name, self.hosts(claim).await?));
-                }
-            }
-            let alive = |pod: &PodSeen| pod.heard || !pod.owned || pod.node == NodeSeen::Ready;
-            candidates.push(Candidate {
-                pod: pod.clone(),
-                claims: of_pod,
-                alive: pods.get(pod).is_some_and(alive),
-            });
-        }
-        Ok(unreachable::choose(&candidates, &late, after))
-    }
-
-    /// The nodes that the volume of a claim can be mounted on; `None` for any.
-    async fn hosts(&self, claim: &PersistentVolumeClaim) -> Result<Option<Vec<String>>, Error> {
-        let spec = claim.spec.as_ref();
-        let Some(name) = spec.and_then(|spec| spec.volume_name.as_deref()) else {
-            return Ok(None);
-        };
-        let volumes: Api<PersistentVolume> = Api::all(self.client.clone());
-        let volume = volumes.get_opt(name).await;
-        let volume = volume.map_err(|source| Error::read("a volume", source))?;
-        Ok(volume.as_ref().and_then(hosts))
     }
 
     async fn absent_node(&self, desired: &Desired) -> Result<Option<String>, Error> {
