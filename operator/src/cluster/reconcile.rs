@@ -22,7 +22,7 @@ use super::status::{Outcome, status};
 use crate::client::message;
 use crate::controller::{
     ApplyError, Blame, Context, Driver, Late, Unread, all, announce, apply_if_different, delete,
-    finalize, heads, ours, patch, release, specified, stuck, touched, write_status,
+    finalize, heads, is_orphaning, ours, patch, release, specified, stuck, touched, write_status,
 };
 
 /// Conditions of which an event tells when they are false.
@@ -32,8 +32,6 @@ const FAILING: [ConditionType; 3] = [
     ConditionType::Terminating,
 ];
 
-/// Finalizer of what is deleted with `--cascade=orphan`, until the garbage collector has taken it off what it owned.
-const ORPHAN: &str = "orphan";
 /// Look again at the backup that a new Cluster is to begin with.
 const RESTORE: Duration = Duration::from_secs(15);
 
@@ -132,8 +130,7 @@ async fn reconcile(cluster: &Cluster, context: &Context) -> Result<Action, Error
     }
     let held_back = cluster.spec.termination_policy == TerminationPolicy::DoNotTerminate;
     let leaves = deleting && !held_back;
-    if leaves && cluster.finalizers().iter().any(|f| f == ORPHAN) {
-        // Its members are to stay. They are not the Cluster's any more when that finalizer is gone.
+    if leaves && is_orphaning(cluster) {
         return Ok(Action::await_change());
     }
     let observed = look(cluster, leaves, context).await?;
@@ -346,7 +343,7 @@ mod tests {
     async fn one_whose_members_are_to_stay_deletes_no_component() {
         let now = "2026-01-01T00:00:00Z";
         let mut object = json!({ "metadata": { "name": "ledger", "namespace": "books", "uid": "c", "resourceVersion": "3",
-                "deletionTimestamp": now, "finalizers": [labels::CLUSTER_FINALIZER, ORPHAN] },
+                "deletionTimestamp": now, "finalizers": [labels::CLUSTER_FINALIZER, "orphan"] },
             "spec": { "terminationPolicy": "Delete", "componentSpecs": [] } });
         let owner = json!([{ "apiVersion": "apps.kubeblocks.io/v1", "kind": "Cluster", "name": "ledger", "uid": "c" }]);
         let component = json!({ "metadata": { "name": "ledger-etcd", "namespace": "books", "uid": "o",
