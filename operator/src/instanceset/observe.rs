@@ -245,7 +245,12 @@ impl Sources<'_> {
         let Some(name) = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()) else {
             return Ok(NodeSeen::Unassigned);
         };
-        let Some(node) = self.find_node(name).await? else {
+        let mut found = self.find_node(name).await?;
+        if found.as_deref().is_some_and(is_out_of_service) {
+            // The taint may have been taken off, and a pod is forced away on this answer (P5).
+            found = self.read_node(name).await?;
+        }
+        let Some(node) = found else {
             return Ok(NodeSeen::Gone);
         };
         if is_out_of_service(&node) {
@@ -277,6 +282,10 @@ impl Sources<'_> {
         if let Some(node) = self.nodes.get(&ObjectRef::new(name)) {
             return Ok(Some(node));
         }
+        self.read_node(name).await
+    }
+
+    async fn read_node(&self, name: &str) -> Result<Option<Arc<Node>>, Error> {
         let nodes: Api<Node> = Api::all(self.client.clone());
         let node = nodes
             .get_opt(name)
@@ -498,6 +507,39 @@ mod tests {
         // It can be mounted elsewhere.
         let zone = ("topology.kubernetes.io/zone", "z");
         assert_eq!(lost(zone, off(), off()).await, None);
+    }
+
+    #[tokio::test]
+    async fn a_node_is_out_of_service_when_the_api_server_says_so_too() {
+        let node = |taints| {
+            json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": "n1" }, "spec": { "taints": taints },
+                "status": { "conditions": [{ "type": "Ready", "status": "True" }] } })
+        };
+        let off = json!([{ "key": "node.kubernetes.io/out-of-service", "effect": "NoExecute" }]);
+        for (there, expected) in [
+            (Some(off.clone()), NodeSeen::OutOfService),
+            (Some(json!([])), NodeSeen::Ready),
+            (None, NodeSeen::Gone),
+        ] {
+            let answer = there.map(node);
+            let (context, _asked) = server(move |_| match &answer {
+                Some(node) => (200, node.clone()),
+                None => failure(404, "NotFound", "there is none"),
+            });
+            let (nodes, mut writer) = reflector::store();
+            let known = serde_json::from_value(node(off.clone())).expect("a node");
+            writer.apply_watcher_event(&watcher::Event::Apply(known));
+            let sources = Sources {
+                client: &context.client,
+                agents: &context.agents,
+                views: &MemberStore::default(),
+                nodes: &nodes,
+                rehearsals: &Rehearsals::default(),
+            };
+            let pod = json!({ "metadata": {}, "spec": { "containers": [], "nodeName": "n1" } });
+            let pod = serde_json::from_value(pod).expect("a pod");
+            assert_eq!(sources.node(&pod).await.expect("an answer"), expected);
+        }
     }
 
     fn owned(owner: Option<&str>, home: Option<&str>) -> PersistentVolumeClaim {
