@@ -1,4 +1,5 @@
-//! The client of the API server: kube's own, but for the pool of connections and for answers nested too deeply.
+//! The client of the API server: kube's own, but for the pool of connections, for servers whose machine is gone, and
+//! for answers nested too deeply.
 //!
 //! kube's default keeps every connection that a burst of requests has opened, for ever: 137 of them with ten clusters,
 //! each with its TLS buffers (10 MiB here, and as much in the API server).
