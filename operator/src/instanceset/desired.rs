@@ -23,6 +23,7 @@ use kube::{Resource, ResourceExt};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use crate::controller::is_orphaning;
 use crate::definition::Minor;
 
 /// The desired state, parsed.
@@ -52,6 +53,8 @@ pub(crate) struct Desired {
     pub deleting: bool,
     /// True when it was deleted and stays anyway: its Cluster must not be terminated.
     pub held: bool,
+    /// True when what it owns is to stay without it, if it is deleted.
+    pub orphaning: bool,
     /// True when the finalizer is there.
     pub has_finalizer: bool,
     /// What a pod is made of.
@@ -142,10 +145,7 @@ impl Desired {
         } else {
             template(its)?
         };
-        let asked = match Asked::read(its) {
-            Err(_) if deleted && !kept => Asked::default(),
-            asked => asked?,
-        };
+        let asked = Asked::of(its, deleted && !kept)?;
         let retention = &spec.persistent_volume_claim_retention_policy;
         let keeps = |policy: Option<Retention>| policy == Some(Retention::Retain);
         let uid = its.uid().unwrap_or_default();
@@ -165,6 +165,7 @@ impl Desired {
             paused: spec.paused,
             deleting: deleted && !kept,
             held: deleted && kept,
+            orphaning: is_orphaning(its),
             has_finalizer: its
                 .finalizers()
                 .iter()
@@ -218,7 +219,7 @@ impl Desired {
     }
 }
 
-/// What annotations ask for. One that cannot be read keeps no InstanceSet that goes.
+/// What annotations ask for.
 #[derive(Default)]
 struct Asked {
     recovery: Option<RecoveryWish>,
@@ -229,6 +230,14 @@ struct Asked {
 }
 
 impl Asked {
+    /// One that cannot be read keeps no InstanceSet that goes.
+    fn of(its: &InstanceSet, goes: bool) -> Result<Self, NotOfType> {
+        match Self::read(its) {
+            Err(_) if goes => Ok(Self::default()),
+            asked => asked,
+        }
+    }
+
     fn read(its: &InstanceSet) -> Result<Self, NotOfType> {
         Ok(Self {
             recovery: wish(its, labels::RECOVER, "RecoverQuorum")?,

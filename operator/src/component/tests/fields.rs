@@ -183,6 +183,15 @@ fn an_instance_set_may_always_go_whatever_its_annotations_ask_for() {
 }
 
 #[test]
+fn an_instance_set_that_is_deleted_alone_says_so_by_a_finalizer() {
+    let mut its = planned(&component()).instance_set;
+    let read = |its: &InstanceSet| Desired::read(its, "cluster.local").expect("it is read");
+    assert!(!read(&its).orphaning);
+    its.finalizers_mut().push("orphan".to_owned());
+    assert!(read(&its).orphaning);
+}
+
+#[test]
 fn time_limits_of_actions_reach_the_agents() {
     let read = |its: &InstanceSet| Desired::read(its, "cluster.local").expect("it is read");
     let mut its = planned(&component()).instance_set;
