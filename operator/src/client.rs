@@ -1,4 +1,5 @@
-//! The client of the API server: kube's own, but for the pool of connections and for answers nested too deeply.
+//! The client of the API server: kube's own, but for the pool of connections, for servers whose machine is gone, and
+//! for answers nested too deeply.
 //!
 //! kube's default keeps every connection that a burst of requests has opened, for ever: 137 of them with ten clusters,
 //! each with its TLS buffers (10 MiB here, and as much in the API server).
@@ -9,6 +10,7 @@ use hyper::header::DATE;
 use hyper::{Request, Response};
 use hyper_timeout::TimeoutConnector;
 use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use k8s_openapi::jiff::Timestamp;
 use k8s_openapi::jiff::fmt::rfc2822::DateTimeParser;
@@ -26,6 +28,10 @@ use crate::shallow;
 const IDLE: usize = 8;
 /// How long.
 const IDLE_FOR: Duration = Duration::from_secs(30);
+/// How often a silent connection is tried.
+const ALIVE: Duration = Duration::from_secs(5);
+/// A connection whose other end has acknowledged nothing for so long is closed.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(10);
 /// Longest that one request is repeated. What is busy for longer is its caller's to know: watches have a backoff of
 /// their own, which is counted and makes the replica not ready.
 const IN_ALL: Duration = Duration::from_secs(4);
@@ -63,7 +69,8 @@ pub(crate) async fn server_time(client: &Client) -> kube::Result<Option<Timestam
 /// When neither is there, or its credentials cannot be used.
 pub(crate) async fn client() -> anyhow::Result<Client> {
     let config = Config::infer().await?;
-    let mut connector = TimeoutConnector::new(config.rustls_https_connector()?);
+    let connector = config.rustls_https_connector_with_connector(attentive())?;
+    let mut connector = TimeoutConnector::new(connector);
     connector.set_connect_timeout(config.connect_timeout);
     connector.set_read_timeout(config.read_timeout);
     connector.set_write_timeout(config.write_timeout);
@@ -82,6 +89,18 @@ pub(crate) async fn client() -> anyhow::Result<Client> {
         .map_err(BoxError::from)
         .service(http);
     Ok(Client::new(service, config.default_namespace))
+}
+
+/// Notices a server whose machine is gone. Otherwise its watches would be taken for quiet ones for five minutes, and
+/// idle connections to it be used for requests.
+fn attentive() -> HttpConnector {
+    let mut connector = HttpConnector::new();
+    // TLS comes on top.
+    connector.enforce_http(false);
+    connector.set_keepalive(Some(ALIVE));
+    connector.set_keepalive_interval(Some(ALIVE));
+    connector.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
+    connector
 }
 
 /// kube's policy, but for evictions: 429 is the answer of a disruption budget, and whether a pod may be stopped is
@@ -155,6 +174,27 @@ mod tests {
             .expect("an answer");
         assert_eq!(answer.status(), 429);
         (count.load(Ordering::Relaxed), begin.elapsed())
+    }
+
+    #[tokio::test]
+    async fn a_silent_connection_is_tried_so_that_a_server_that_is_gone_is_noticed() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
+        let listener = listener.expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let uri = format!("http://127.0.0.1:{port}/");
+        let uri: hyper::Uri = uri.parse().expect("a URI");
+        let _connection = tower::ServiceExt::oneshot(attentive(), uri)
+            .await
+            .expect("a connection");
+        let known = std::fs::read_to_string("/proc/self/net/tcp").expect("the connections");
+        let server = format!("0100007F:{port:04X}");
+        let mut rows = known
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let own = rows.find(|row| row.get(2) == Some(&server.as_str()));
+        // The timer that runs: 02 is that of keepalive, 00 none.
+        let own = own.expect("the connection");
+        assert!(own[5].starts_with("02:"), "{own:?}");
     }
 
     #[tokio::test(start_paused = true)]

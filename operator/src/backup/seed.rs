@@ -105,7 +105,8 @@ pub(super) async fn round(set: &InstanceSet, context: &Context) -> Result<Action
         .get_opt(&name)
         .await
         .map_err(failed("read the claim"))?;
-    let Some(claim) = claim else {
+    // One of an earlier Cluster of the same name, or of a user: its data is not ours to replace.
+    let Some(claim) = claim.filter(|claim| is_made_for(set, claim)) else {
         return Ok(again);
     };
     let job = job::name("restore", &set.name_any(), &claim.uid().unwrap_or_default());
@@ -128,6 +129,18 @@ pub(super) async fn round(set: &InstanceSet, context: &Context) -> Result<Action
             }
             follow(&claims, &claim, &seed, seen).await
         }
+    }
+}
+
+/// Pure: whether the claim was made for this Cluster, as the InstanceSet's planner sees it: the InstanceSet controls
+/// it, or the Cluster's UID is on it.
+fn is_made_for(set: &InstanceSet, claim: &PersistentVolumeClaim) -> bool {
+    let home = claim.annotations().get(labels::CLUSTER_UID);
+    let at_home = home.is_some() && home == set.annotations().get(labels::CLUSTER_UID);
+    let mut owners = claim.owner_references().iter();
+    match owners.find(|owner| owner.controller == Some(true)) {
+        Some(owner) => set.uid().as_ref() == Some(&owner.uid) && (home.is_none() || at_home),
+        None => at_home,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use etcd_operator_api::condition::{ConditionType, Reason};
 use etcd_operator_api::{
@@ -16,11 +17,12 @@ use kube::runtime::watcher;
 
 use super::observe::{ObserveError, Observed, leaving, observe};
 use super::plan::{Plan, last_word, plan};
+use super::resolution::SpecError;
 use super::status::{Outcome, status};
 use crate::client::message;
 use crate::controller::{
     ApplyError, Blame, Context, Driver, Late, Unread, all, announce, apply_if_different, delete,
-    finalize, heads, ours, patch, release, specified, stuck, touched, write_status,
+    finalize, heads, is_orphaning, ours, patch, release, specified, stuck, touched, write_status,
 };
 
 /// Conditions of which an event tells when they are false.
@@ -29,6 +31,9 @@ const FAILING: [ConditionType; 3] = [
     ConditionType::ApplyResources,
     ConditionType::Terminating,
 ];
+
+/// Look again at the backup that a new Cluster is to begin with.
+const RESTORE: Duration = Duration::from_secs(15);
 
 /// Where the status says why nothing is done.
 const BLAME: Blame = Blame::Condition(ConditionType::ProvisioningStarted, Reason::PreCheckFailed);
@@ -125,11 +130,20 @@ async fn reconcile(cluster: &Cluster, context: &Context) -> Result<Action, Error
     }
     let held_back = cluster.spec.termination_policy == TerminationPolicy::DoNotTerminate;
     let leaves = deleting && !held_back;
+    if leaves && is_orphaning(cluster) {
+        return Ok(Action::await_change());
+    }
     let observed = look(cluster, leaves, context).await?;
     if leaves {
         return tear_down(cluster, &observed, context).await;
     }
     let planned = plan(cluster, &observed);
+    // The backup may be on its way, and no watch tells when it is there.
+    let begins = observed.components.is_empty();
+    let again = match &planned {
+        Err(SpecError::Restore(_)) if begins => Action::requeue(RESTORE),
+        _ => Action::await_change(),
+    };
     let (cluster, outcome, failure) = match planned {
         Err(refused) => (cluster.clone(), Outcome::Refused(refused.to_string()), None),
         Ok(plan) => match carry_out(cluster, plan, &observed, context).await {
@@ -142,7 +156,7 @@ async fn reconcile(cluster: &Cluster, context: &Context) -> Result<Action, Error
         },
     };
     tell(&cluster, &observed.components, &outcome, context).await?;
-    failure.map_or(Ok(Action::await_change()), Err)
+    failure.map_or(Ok(again), Err)
 }
 
 /// What there is. The status says what can never be read.
@@ -323,5 +337,91 @@ mod tests {
             (&json!("ProvisioningStarted"), &json!("False"))
         );
         assert_eq!(told["message"], error.to_string());
+    }
+
+    #[tokio::test]
+    async fn one_whose_members_are_to_stay_deletes_no_component() {
+        let now = "2026-01-01T00:00:00Z";
+        let mut object = json!({ "metadata": { "name": "ledger", "namespace": "books", "uid": "c", "resourceVersion": "3",
+                "deletionTimestamp": now, "finalizers": [labels::CLUSTER_FINALIZER, "orphan"] },
+            "spec": { "terminationPolicy": "Delete", "componentSpecs": [] } });
+        let owner = json!([{ "apiVersion": "apps.kubeblocks.io/v1", "kind": "Cluster", "name": "ledger", "uid": "c" }]);
+        let component = json!({ "metadata": { "name": "ledger-etcd", "namespace": "books", "uid": "o",
+                "ownerReferences": owner },
+            "spec": { "compDef": "etcd-3", "replicas": 3, "terminationPolicy": "Delete" } });
+        let (context, asked) = server(move |_| {
+            let listed = json!({ "metadata": {}, "items": [component.clone()] });
+            (200, listed)
+        });
+        let cluster: Cluster = serde_json::from_value(object.clone()).expect("a Cluster");
+        let round = Box::pin(reconcile(&cluster, &context)).await;
+        assert_eq!(round.expect("a round"), Action::await_change());
+        let lines: Vec<String> = asked
+            .lock()
+            .expect("no panic")
+            .iter()
+            .map(|a| a.0.clone())
+            .collect();
+        assert!(
+            lines.iter().all(|line| line.starts_with("GET")),
+            "{lines:?}"
+        );
+        // They have no owner any more when the garbage collector has done its part.
+        object["metadata"]["finalizers"] = json!([labels::CLUSTER_FINALIZER]);
+        let cluster: Cluster = serde_json::from_value(object.clone()).expect("a Cluster");
+        let (context, asked) = server(move |line| {
+            let path = line.split('?').next().unwrap_or_default();
+            match path.ends_with("/ledger") {
+                true => (200, object.clone()),
+                false => (200, json!({ "metadata": {}, "items": [] })),
+            }
+        });
+        let round = Box::pin(reconcile(&cluster, &context)).await;
+        round.expect("it goes");
+        let asked = asked.lock().expect("no panic");
+        let (_, body) = asked.last().expect("a write");
+        assert_eq!(body["metadata"]["finalizers"], json!([]));
+    }
+
+    #[tokio::test]
+    async fn a_backup_that_is_not_complete_yet_is_looked_at_again() {
+        let read =
+            |text: &str| -> serde_json::Value { serde_saphyr::from_str(text).expect("YAML") };
+        let definition = read(include_str!("../../../deploy/40-componentdefinition.yaml"));
+        let version = read(include_str!("../../../deploy/41-componentversion.yaml"));
+        let claims = json!([{ "name": "data", "spec": { "accessModes": ["ReadWriteOnce"],
+            "resources": { "requests": { "storage": "20Gi" } } } }]);
+        let object = json!({ "metadata": { "name": "ledger", "namespace": "books", "uid": "c", "generation": 1 },
+            "spec": { "terminationPolicy": "Delete",
+                "restore": { "source": { "apiGroup": "dataprotection.kubeblocks.io", "kind": "Backup", "name": "b",
+                    "namespace": "books" } },
+                "componentSpecs": [{ "name": "store", "componentDef": "etcd", "replicas": 3,
+                    "resources": { "limits": { "cpu": "0.5", "memory": "0.5Gi" } },
+                    "volumeClaimTemplates": claims }] } });
+        let cluster: Cluster = serde_json::from_value(object.clone()).expect("a Cluster");
+        let backup = json!({ "metadata": { "name": "b", "namespace": "books", "uid": "bu" },
+            "spec": { "backupPolicyName": "p", "backupMethod": "datafile" }, "status": { "phase": "Running" } });
+        // One that no definition fits waits for a definition, for which there is a watch.
+        for (definitions, next) in [
+            (vec![definition], Action::requeue(RESTORE)),
+            (vec![], Action::await_change()),
+        ] {
+            let (object, backup, version) = (object.clone(), backup.clone(), version.clone());
+            let (context, asked) = server(move |line| {
+                let path = line.split('?').next().unwrap_or_default();
+                let listed =
+                    |items: &[serde_json::Value]| (200, json!({ "metadata": {}, "items": items }));
+                match path.rsplit('/').next() {
+                    Some("componentdefinitions") => listed(&definitions),
+                    Some("componentversions") => listed(std::slice::from_ref(&version)),
+                    Some("b") => (200, backup.clone()),
+                    Some("ledger" | "status") => (200, object.clone()),
+                    _ => listed(&[]),
+                }
+            });
+            let round = Box::pin(reconcile(&cluster, &context)).await;
+            let asked = asked.lock().expect("no panic");
+            assert_eq!(round.expect("a round"), next, "{asked:?}");
+        }
     }
 }

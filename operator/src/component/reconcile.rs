@@ -30,7 +30,7 @@ use crate::certificates::IssueError;
 use crate::client::message;
 use crate::controller::{
     ApplyError, Blame, Context, Driver, Late, Unread, all, announce, apply_if_different, delete,
-    heads, ours, patch, release, specified, stuck, touched, write_status,
+    heads, is_orphaning, ours, patch, release, specified, stuck, touched, write_status,
 };
 
 /// Objects that are not watched (Secret, ServiceAccount, StorageClass) are looked at again after so long.
@@ -358,6 +358,9 @@ async fn tear_down(
         tell(component, its, (&outcome, &Secured::default()), context).await?;
         return Ok(Action::await_change());
     }
+    if is_orphaning(component) {
+        return Ok(Action::await_change());
+    }
     let uid = component.uid().unwrap_or_default();
     let ours = |its: &&InstanceSet| its.owner_references().iter().any(|o| o.uid == uid);
     if let Some(its) = observed.instance_set.as_ref().filter(ours) {
@@ -452,6 +455,26 @@ mod tests {
             assert!(fine && written.len() == 1, "{gone}: {written:?}");
             assert_eq!(written[0].1["metadata"]["finalizers"], json!([]));
         }
+    }
+
+    #[tokio::test]
+    async fn one_whose_members_are_to_stay_deletes_no_instance_set() {
+        let mut object = component();
+        object["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        object["metadata"]["finalizers"] = json!([labels::COMPONENT_FINALIZER, "orphan"]);
+        let component: Component = serde_json::from_value(object).expect("a Component");
+        let (context, asked) = server(|_| {
+            let owner = json!([{ "apiVersion": "apps.kubeblocks.io/v1", "kind": "Component", "name": "ledger-store",
+                "uid": "u", "controller": true }]);
+            let set = json!({ "metadata": { "name": "ledger-store", "namespace": "books", "ownerReferences": owner },
+                "spec": { "replicas": 3, "selector": {}, "template": {} } });
+            (200, set)
+        });
+        let round = Box::pin(reconcile(&component, &context)).await;
+        assert_eq!(round.expect("a round"), Action::await_change());
+        let asked = asked.lock().expect("no panic");
+        let read = |(line, _): &Asked| line.starts_with("GET");
+        assert!(asked.iter().all(read), "{asked:?}");
     }
 
     #[tokio::test]

@@ -7,6 +7,15 @@ use serde_json::{Value, json};
 
 use super::Object;
 
+/// Finalizer of what is deleted with `--cascade=orphan`.
+const ORPHAN: &str = "orphan";
+
+/// Whether the garbage collector still has to take the object off its children, which are to stay: until then they
+/// look like any that go with it.
+pub(crate) fn is_orphaning(object: &impl ResourceExt) -> bool {
+    object.finalizers().iter().any(|known| known == ORPHAN)
+}
+
 /// Puts the finalizer on the object, and returns the object as it is then.
 ///
 /// # Errors

@@ -29,7 +29,7 @@ pub(crate) use current::{Blame, UNREADABLE, current, is_lasting, list, list_as, 
 pub(crate) use difference::{APPLIED, fingerprint, holds};
 pub(crate) use driver::{Driver, Unread, all, key, ours};
 pub(crate) use event_series::Events;
-pub(crate) use finalizer::{finalize, release};
+pub(crate) use finalizer::{finalize, is_orphaning, release};
 pub(crate) use head::Head;
 pub(crate) use round::Late;
 pub(crate) use status::write_status;

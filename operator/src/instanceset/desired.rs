@@ -23,6 +23,7 @@ use kube::{Resource, ResourceExt};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use crate::controller::is_orphaning;
 use crate::definition::Minor;
 
 /// The desired state, parsed.
@@ -52,6 +53,8 @@ pub(crate) struct Desired {
     pub deleting: bool,
     /// True when it was deleted and stays anyway: its Cluster must not be terminated.
     pub held: bool,
+    /// True when what it owns is to stay without it, if it is deleted.
+    pub orphaning: bool,
     /// True when the finalizer is there.
     pub has_finalizer: bool,
     /// What a pod is made of.
@@ -142,6 +145,7 @@ impl Desired {
         } else {
             template(its)?
         };
+        let asked = Asked::of(its, deleted && !kept)?;
         let retention = &spec.persistent_volume_claim_retention_policy;
         let keeps = |policy: Option<Retention>| policy == Some(Retention::Retain);
         let uid = its.uid().unwrap_or_default();
@@ -161,6 +165,7 @@ impl Desired {
             paused: spec.paused,
             deleting: deleted && !kept,
             held: deleted && kept,
+            orphaning: is_orphaning(its),
             has_finalizer: its
                 .finalizers()
                 .iter()
@@ -175,13 +180,13 @@ impl Desired {
             vars: spec.template_vars.clone(),
             service_annotations: spec.headless_service_annotations.clone(),
             replace_after: replace_after(its),
-            recovery: wish(its, labels::RECOVER, "RecoverQuorum")?,
-            defragmentation: wish(its, labels::DEFRAGMENT, "Custom")?,
-            downgrade: minor(its, labels::DOWNGRADE)?,
-            upgrade: minor(its, labels::UPGRADE)?,
+            recovery: asked.recovery,
+            defragmentation: asked.defragmentation,
+            downgrade: asked.downgrade,
+            upgrade: asked.upgrade,
             minor_awaited: its.annotations().get(labels::MINOR_AWAITED).cloned(),
             roles: spec.roles.clone(),
-            seed: seed(its)?,
+            seed: asked.seed,
             recorded: its.status.clone().unwrap_or_default(),
             template,
             name,
@@ -211,6 +216,36 @@ impl Desired {
     #[must_use]
     pub(crate) fn wants(&self, pod: &str) -> bool {
         self.members.iter().any(|name| name == pod)
+    }
+}
+
+/// What annotations ask for.
+#[derive(Default)]
+struct Asked {
+    recovery: Option<RecoveryWish>,
+    defragmentation: Option<DefragmentationWish>,
+    downgrade: Option<Minor>,
+    upgrade: Option<Minor>,
+    seed: Option<String>,
+}
+
+impl Asked {
+    /// One that cannot be read keeps no InstanceSet that goes.
+    fn of(its: &InstanceSet, goes: bool) -> Result<Self, NotOfType> {
+        match Self::read(its) {
+            Err(_) if goes => Ok(Self::default()),
+            asked => asked,
+        }
+    }
+
+    fn read(its: &InstanceSet) -> Result<Self, NotOfType> {
+        Ok(Self {
+            recovery: wish(its, labels::RECOVER, "RecoverQuorum")?,
+            defragmentation: wish(its, labels::DEFRAGMENT, "Custom")?,
+            downgrade: minor(its, labels::DOWNGRADE)?,
+            upgrade: minor(its, labels::UPGRADE)?,
+            seed: seed(its)?,
+        })
     }
 }
 

@@ -13,6 +13,7 @@ pub(crate) mod desired;
 pub(crate) mod error;
 pub(crate) mod events;
 mod evict;
+mod given_up;
 pub(crate) mod names;
 pub(crate) mod observe;
 pub(crate) mod observed;
@@ -22,6 +23,7 @@ mod rehearse;
 mod resize;
 mod run;
 mod sequence;
+mod unlabelled;
 mod unreachable;
 mod volume_hosts;
 

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use etcd_operator_api::{labels, names};
+use etcd_operator_api::labels;
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod, Service};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -27,7 +27,7 @@ use super::observed::{
 use super::plan::next_to_move;
 use super::rehearse::{self, Rehearsals};
 use super::resize;
-use super::unreachable::{self, Candidate, GivenUp, HOSTNAME};
+use super::unreachable::{GivenUp, HOSTNAME};
 use super::volume_hosts::{self, Host, hosts, is_out_of_service};
 use crate::agent::{AgentClient, Peer};
 use crate::roles::MemberStore;
@@ -74,9 +74,11 @@ impl Sources<'_> {
         let listed = pods.map_err(|source| Error::read("pods", source))?.items;
         let (mut pods, in_use) = self.pods(desired, &listed, now).await?;
         let members = self.members(&listed, &pods).await;
-        let claims = claims
+        let mut claims = claims
             .map_err(|source| Error::read("claims", source))?
             .items;
+        let unlabelled = self.unlabelled(desired, &claims).await?;
+        claims.extend(unlabelled);
         let known = members.known().is_some();
         let given_up = match desired.replace_after.filter(|_| known) {
             Some(after) => {
@@ -243,7 +245,12 @@ impl Sources<'_> {
         let Some(name) = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()) else {
             return Ok(NodeSeen::Unassigned);
         };
-        let Some(node) = self.find_node(name).await? else {
+        let mut found = self.find_node(name).await?;
+        if found.as_deref().is_some_and(is_out_of_service) {
+            // The taint may have been taken off, and a pod is forced away on this answer (P5).
+            found = self.read_node(name).await?;
+        }
+        let Some(node) = found else {
             return Ok(NodeSeen::Gone);
         };
         if is_out_of_service(&node) {
@@ -261,52 +268,6 @@ impl Sources<'_> {
         })
     }
 
-    /// The pod whose owner has it replaced, because its node does not report.
-    async fn given_up(
-        &self,
-        desired: &Desired,
-        (claims, pods): (&[PersistentVolumeClaim], &BTreeMap<String, PodSeen>),
-        (after, now): (i64, Timestamp),
-    ) -> Result<Option<GivenUp>, Error> {
-        let nodes = self.nodes.state();
-        let late = nodes
-            .iter()
-            .filter_map(|node| unreachable::not_ready(node, now));
-        let late: BTreeMap<String, i64> = late.filter(|(_, seconds)| *seconds >= after).collect();
-        if late.is_empty() {
-            return Ok(None);
-        }
-        let mut candidates = Vec::new();
-        for pod in &desired.members {
-            let mut of_pod = Vec::new();
-            for template in &desired.claims {
-                let name = names::claim(&template.name, pod);
-                if let Some(claim) = claims.iter().find(|claim| claim.name_any() == name) {
-                    of_pod.push((name, self.hosts(claim).await?));
-                }
-            }
-            let alive = |pod: &PodSeen| pod.heard || !pod.owned || pod.node == NodeSeen::Ready;
-            candidates.push(Candidate {
-                pod: pod.clone(),
-                claims: of_pod,
-                alive: pods.get(pod).is_some_and(alive),
-            });
-        }
-        Ok(unreachable::choose(&candidates, &late, after))
-    }
-
-    /// The nodes that the volume of a claim can be mounted on; `None` for any.
-    async fn hosts(&self, claim: &PersistentVolumeClaim) -> Result<Option<Vec<String>>, Error> {
-        let spec = claim.spec.as_ref();
-        let Some(name) = spec.and_then(|spec| spec.volume_name.as_deref()) else {
-            return Ok(None);
-        };
-        let volumes: Api<PersistentVolume> = Api::all(self.client.clone());
-        let volume = volumes.get_opt(name).await;
-        let volume = volume.map_err(|source| Error::read("a volume", source))?;
-        Ok(volume.as_ref().and_then(hosts))
-    }
-
     async fn absent_node(&self, desired: &Desired) -> Result<Option<String>, Error> {
         let spec = desired.template.spec.as_ref();
         let Some(name) = spec.and_then(|spec| spec.node_name.clone()) else {
@@ -321,6 +282,10 @@ impl Sources<'_> {
         if let Some(node) = self.nodes.get(&ObjectRef::new(name)) {
             return Ok(Some(node));
         }
+        self.read_node(name).await
+    }
+
+    async fn read_node(&self, name: &str) -> Result<Option<Arc<Node>>, Error> {
         let nodes: Api<Node> = Api::all(self.client.clone());
         let node = nodes
             .get_opt(name)
@@ -454,7 +419,7 @@ fn size(claim: &PersistentVolumeClaim) -> Size {
 
 /// True for a claim that was made for this Cluster: the InstanceSet controls it, or the Cluster's UID is on it, as on
 /// one that outlives its InstanceSet. One that a user made under a member's name is not ours.
-fn is_of(set: &str, cluster: &str, claim: &PersistentVolumeClaim) -> bool {
+pub(super) fn is_of(set: &str, cluster: &str, claim: &PersistentVolumeClaim) -> bool {
     let mut owners = claim.owner_references().iter();
     let controller = owners.find(|owner| owner.controller == Some(true));
     let home = claim.annotations().get(labels::CLUSTER_UID);
@@ -542,6 +507,39 @@ mod tests {
         // It can be mounted elsewhere.
         let zone = ("topology.kubernetes.io/zone", "z");
         assert_eq!(lost(zone, off(), off()).await, None);
+    }
+
+    #[tokio::test]
+    async fn a_node_is_out_of_service_when_the_api_server_says_so_too() {
+        let node = |taints| {
+            json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": "n1" }, "spec": { "taints": taints },
+                "status": { "conditions": [{ "type": "Ready", "status": "True" }] } })
+        };
+        let off = json!([{ "key": "node.kubernetes.io/out-of-service", "effect": "NoExecute" }]);
+        for (there, expected) in [
+            (Some(off.clone()), NodeSeen::OutOfService),
+            (Some(json!([])), NodeSeen::Ready),
+            (None, NodeSeen::Gone),
+        ] {
+            let answer = there.map(node);
+            let (context, _asked) = server(move |_| match &answer {
+                Some(node) => (200, node.clone()),
+                None => failure(404, "NotFound", "there is none"),
+            });
+            let (nodes, mut writer) = reflector::store();
+            let known = serde_json::from_value(node(off.clone())).expect("a node");
+            writer.apply_watcher_event(&watcher::Event::Apply(known));
+            let sources = Sources {
+                client: &context.client,
+                agents: &context.agents,
+                views: &MemberStore::default(),
+                nodes: &nodes,
+                rehearsals: &Rehearsals::default(),
+            };
+            let pod = json!({ "metadata": {}, "spec": { "containers": [], "nodeName": "n1" } });
+            let pod = serde_json::from_value(pod).expect("a pod");
+            assert_eq!(sources.node(&pod).await.expect("an answer"), expected);
+        }
     }
 
     fn owned(owner: Option<&str>, home: Option<&str>) -> PersistentVolumeClaim {

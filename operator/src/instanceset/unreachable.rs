@@ -5,6 +5,7 @@
 //! could be mounted elsewhere is left to Kubernetes.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::jiff::Timestamp;
@@ -73,8 +74,14 @@ pub(super) fn choose(
     candidates.iter().find_map(find)
 }
 
+/// The nodes that have not been ready for `after` seconds or more, by host name.
+pub(super) fn late(nodes: &[Arc<Node>], after: i64, now: Timestamp) -> BTreeMap<String, i64> {
+    let late = nodes.iter().filter_map(|node| not_ready(node, now));
+    late.filter(|(_, seconds)| *seconds >= after).collect()
+}
+
 /// The host name of a node that is not ready, and for how many seconds.
-pub(super) fn not_ready(node: &Node, now: Timestamp) -> Option<(String, i64)> {
+fn not_ready(node: &Node, now: Timestamp) -> Option<(String, i64)> {
     let host = node.labels().get(HOSTNAME)?.clone();
     let mut conditions = node
         .status

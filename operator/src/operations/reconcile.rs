@@ -222,7 +222,12 @@ pub(super) async fn reconcile_request(
     {
         return Ok(Action::requeue(CONFLICT));
     }
-    let mut seen = look(&request, context, known).await?;
+    let phase = request.status.as_ref().and_then(|status| status.phase);
+    // One that has ended goes when its time is over, whatever becomes of its Cluster.
+    let mut seen = match phase.is_some_and(OpsPhase::is_ended) {
+        true => Seen::default(),
+        false => look(&request, context, known).await?,
+    };
     if let Some(cluster) = &seen.cluster
         && belong(&request, cluster, context).await?
     {
@@ -241,17 +246,15 @@ pub(super) async fn reconcile_request(
     carry_out(&request, &seen, decision, context).await
 }
 
-/// What there is. The status of a request that has not ended says what can never be read, until it can.
+/// What there is. The status says what can never be read, until it can.
 async fn look(
     request: &OpsRequest,
     context: &Context,
     known: &[Arc<OpsRequest>],
 ) -> Result<Seen, ObserveError> {
     let seen = observe(context, request, known).await;
-    let phase = request.status.as_ref().and_then(|status| status.phase);
     if let Err(error) = &seen
         && error.is_lasting()
-        && !phase.is_some_and(OpsPhase::is_ended)
     {
         stuck(context, request, &error.to_string(), PROGRESS).await;
     }
@@ -433,8 +436,7 @@ async fn belong(request: &OpsRequest, cluster: &Cluster, context: &Context) -> R
     let labelled = wanted
         .iter()
         .all(|(label, value)| request.labels().get(*label) == Some(value));
-    let ended = request.status.as_ref().and_then(|s| s.phase);
-    if (owned && labelled) || ended.is_some_and(OpsPhase::is_ended) {
+    if owned && labelled {
         return Ok(false);
     }
     let owner = OwnerReference {

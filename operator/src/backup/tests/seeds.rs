@@ -46,6 +46,8 @@ async fn written(
     job: Option<&'static str>,
     set: &InstanceSet,
 ) -> Vec<(String, Value)> {
+    let mut annotations = annotations;
+    annotations[labels::CLUSTER_UID] = json!("cu");
     let claim = json!({ "metadata": { "name": "data-new-etcd-0", "uid": "pvcuid00-1", "annotations": annotations } });
     of_claim(claim, job, set).await
 }
@@ -270,6 +272,41 @@ async fn a_job_that_was_not_made_for_it_fills_no_claim_and_stays() {
 }
 
 #[tokio::test]
+async fn a_claim_of_an_earlier_cluster_or_of_a_user_is_not_filled() {
+    let owned = |by: &str, home: Option<&str>| {
+        let owner = json!({ "apiVersion": "v1", "kind": "InstanceSet", "name": "new-etcd", "uid": by,
+            "controller": true });
+        let mut claim = json!({ "metadata": { "name": "data-new-etcd-0", "uid": "pvcuid00-1",
+            "annotations": {}, "ownerReferences": [owner] } });
+        if let Some(home) = home {
+            claim["metadata"]["annotations"][labels::CLUSTER_UID] = json!(home);
+        }
+        claim
+    };
+    let free = |home: Option<&str>| {
+        let mut claim = owned("", home);
+        claim["metadata"]["ownerReferences"] = json!([]);
+        claim
+    };
+    for claim in [
+        owned("another", Some("cu")),
+        owned("iu", Some("earlier")),
+        free(Some("earlier")),
+        free(None),
+    ] {
+        for job in [None, Some("Complete")] {
+            let written = of_claim(claim.clone(), job, &set(None)).await;
+            assert!(written.is_empty(), "{claim}: {written:?}");
+        }
+    }
+    for claim in [owned("iu", Some("cu")), owned("iu", None), free(Some("cu"))] {
+        let written = of_claim(claim.clone(), None, &set(None)).await;
+        let made = written.iter().any(|(line, _)| line.contains("/jobs"));
+        assert!(made, "{claim}");
+    }
+}
+
+#[tokio::test]
 async fn a_cluster_that_has_formed_is_never_touched_and_its_component_says_so() {
     let written = written(json!({}), None, &set(Some("7"))).await;
     assert_eq!(written.len(), 1, "{written:?}");
@@ -288,6 +325,7 @@ async fn a_cluster_that_has_formed_is_never_touched_and_its_component_says_so() 
 async fn the_job_goes_before_its_claim_must_and_never_earlier() {
     let filled = json!({ FILLED: "bu" });
     let leaving = json!({ "metadata": { "name": "data-new-etcd-0", "uid": "pvcuid00-1",
+        "annotations": { labels::CLUSTER_UID: "cu" },
         "deletionTimestamp": "2026-11-29T00:00:00Z" } });
     let mut deleted = set(None);
     deleted.metadata.deletion_timestamp =

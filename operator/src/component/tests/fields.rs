@@ -1,7 +1,7 @@
 //! Every field has its effect, or is refused by name.
 
 use etcd_operator_api::Opaque;
-use etcd_operator_api::restore::FILLED;
+use etcd_operator_api::restore::{FILLED, SEED};
 use etcd_operator_api::scheduling::SchedulingPolicy;
 use k8s_openapi::api::core::v1::EnvVar;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
@@ -161,6 +161,34 @@ fn an_instance_set_may_always_go_whatever_its_template_says() {
     );
     its.annotations_mut().extend([held]);
     assert!(Desired::read(&its, "cluster.local").is_err());
+}
+
+#[test]
+fn an_instance_set_may_always_go_whatever_its_annotations_ask_for() {
+    for asked in [
+        labels::RECOVER,
+        labels::DEFRAGMENT,
+        labels::DOWNGRADE,
+        labels::UPGRADE,
+        SEED,
+    ] {
+        let mut its = planned(&component()).instance_set;
+        let unreadable = (asked.to_owned(), "what".to_owned());
+        its.annotations_mut().extend([unreadable]);
+        let told = Desired::read(&its, "cluster.local").expect_err("it is refused");
+        assert!(told.to_string().contains(asked), "{told}");
+        its.metadata.deletion_timestamp = Some(at(1));
+        assert!(Desired::read(&its, "cluster.local").is_ok(), "{asked}");
+    }
+}
+
+#[test]
+fn an_instance_set_that_is_deleted_alone_says_so_by_a_finalizer() {
+    let mut its = planned(&component()).instance_set;
+    let read = |its: &InstanceSet| Desired::read(its, "cluster.local").expect("it is read");
+    assert!(!read(&its).orphaning);
+    its.finalizers_mut().push("orphan".to_owned());
+    assert!(read(&its).orphaning);
 }
 
 #[test]

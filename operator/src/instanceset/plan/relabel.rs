@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use etcd_operator_api::labels;
+use etcd_operator_api::volume::VolumeClaimTemplate;
 
 use super::asked_class::{Asked, asked};
 use super::steps::{Changes, Labelled};
@@ -30,7 +31,7 @@ pub(crate) fn plan(desired: &Desired, seen: &Observed, plan: &mut Plan) {
         }
     }
     for (name, claim) in &seen.claims {
-        if let Some(changes) = of_claim(desired, seen, claim) {
+        if let Some(changes) = of_claim(desired, seen, (name, claim)) {
             let step = step(Labelled::Claim, name, &claim.uid, changes);
             plan.steps.push(step);
         }
@@ -67,13 +68,15 @@ pub(crate) fn of_pod(desired: &Desired, name: &str, pod: &PodSeen) -> Option<Cha
     )
 }
 
-fn of_claim(desired: &Desired, seen: &Observed, claim: &ClaimSeen) -> Option<Changes> {
+fn of_claim(
+    desired: &Desired,
+    seen: &Observed,
+    (name, claim): (&str, &ClaimSeen),
+) -> Option<Changes> {
     if !claim.owned || claim.terminating {
         return None;
     }
-    let pod = claim.labels.get(labels::POD_NAME)?;
-    let name = claim.labels.get(labels::VOLUME_CLAIM_TEMPLATE)?;
-    let template = desired.claims.iter().find(|known| known.name == *name)?;
+    let (template, pod) = made_of(desired, name)?;
     let (wanted, mut annotations) = volumes::metadata(desired, template, pod);
     // Whose it is is on record from when it was made or released, and is no matter of the template.
     annotations.remove(labels::CLUSTER_UID);
@@ -90,6 +93,16 @@ fn of_claim(desired: &Desired, seen: &Observed, claim: &ClaimSeen) -> Option<Cha
         found.annotations.insert(keys::ASSUMED.to_owned(), None);
     }
     found
+}
+
+/// The template and the pod of a claim. Its name says so: labels may be gone.
+fn made_of<'a>(desired: &'a Desired, claim: &'a str) -> Option<(&'a VolumeClaimTemplate, &'a str)> {
+    desired.claims.iter().find_map(|template| {
+        let pod = claim
+            .strip_prefix(template.name.as_str())?
+            .strip_prefix('-')?;
+        desired.name.ordinal(pod).map(|_| (template, pod))
+    })
 }
 
 /// What must be set, and what was the template's and is no longer; never one of `kept`.

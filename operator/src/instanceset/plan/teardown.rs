@@ -11,6 +11,11 @@ pub(crate) fn plan(desired: &Desired, seen: &Observed, plan: &mut Plan) {
     if !desired.has_finalizer {
         return;
     }
+    if desired.orphaning {
+        // Pods and claims still name it as their owner: that is the garbage collector's to change.
+        plan.steps.push(Step::RemoveFinalizer);
+        return;
+    }
     if desired.keep_when_deleted {
         volumes::keep(desired, seen, plan);
     }

@@ -129,6 +129,7 @@ pub(super) fn desired(replicas: u32) -> Desired {
         paused: false,
         deleting: false,
         held: false,
+        orphaning: false,
         has_finalizer: true,
         template: serde_json::from_value(template).expect("a template"),
         claims: vec![etcd_operator_api::volume::VolumeClaimTemplate {

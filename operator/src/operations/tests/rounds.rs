@@ -22,23 +22,55 @@ async fn what_may_not_be_read_is_told_in_the_status_until_the_end() {
         });
         async move {
             let result = Box::pin(reconcile_request(&request, &context, &[])).await;
-            assert!(result.is_err());
             let asked = asked.lock().expect("no panic");
             let mut written = asked.iter().filter(|(line, _)| line.starts_with("PATCH"));
-            written.next().cloned()
+            (result.is_err(), written.next().cloned())
         }
     };
     for phase in [json!(null), json!("Running"), json!("Cancelling")] {
         object["status"] = json!({ "phase": phase });
-        let (line, body) = written(&object).await.expect("a status");
-        assert!(line.contains("/opsrequests/a/status"), "{line}");
+        let (is_refused, told) = written(&object).await;
+        let (line, body) = told.expect("a status");
+        assert!(
+            is_refused && line.contains("/opsrequests/a/status"),
+            "{line}"
+        );
         let told = &body["status"]["conditions"][0];
         assert_eq!(told["type"], "WaitForProgressing");
         let text = told["message"].to_string();
         assert!(text.contains("it is not permitted"), "{text}");
     }
     object["status"] = json!({ "phase": "Succeed" });
-    assert_eq!(written(&object).await, None);
+    assert_eq!(written(&object).await, (false, None));
+}
+
+#[tokio::test]
+async fn one_that_has_ended_reads_itself_alone_and_goes_when_its_time_is_over() {
+    for (since, goes) in [(61, true), (0, false)] {
+        let ended = Timestamp::now().as_second() - since;
+        let ended = Timestamp::from_second(ended).expect("in range").to_string();
+        let object = json!({ "metadata": { "name": "a", "namespace": "ns", "uid": "a" },
+            "spec": { "clusterName": "db", "type": "Restart", "restart": [{ "componentName": "etcd" }],
+                "ttlSecondsAfterSucceed": 60 },
+            "status": { "phase": "Succeed", "completionTimestamp": ended } });
+        let request: OpsRequest = serde_json::from_value(object.clone()).expect("a request");
+        let (context, asked) = server(move |line| match line.contains("/opsrequests/a") {
+            true => (200, object.clone()),
+            false => failure(403, "Forbidden", "it is not permitted"),
+        });
+        let round = Box::pin(reconcile_request(&request, &context, &[])).await;
+        round.expect("a round");
+        let asked = asked.lock().expect("no panic");
+        let verbs: Vec<&str> = asked
+            .iter()
+            .filter_map(|(line, _)| line.split(' ').next())
+            .collect();
+        let wanted: &[&str] = match goes {
+            true => &["GET", "DELETE"],
+            false => &["GET"],
+        };
+        assert_eq!(verbs, wanted, "{asked:?}");
+    }
 }
 
 /// A rebuild that is in this phase, of a member whose claim has its mark or none; what a round of it writes.

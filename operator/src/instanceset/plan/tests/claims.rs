@@ -48,6 +48,15 @@ fn claims_that_are_kept_outlive_the_instance_set() {
 }
 
 #[test]
+fn an_instance_set_whose_members_are_to_stay_goes_and_touches_none() {
+    let mut world = grown(3);
+    world.desired.deleting = true;
+    world.desired.orphaning = true;
+    let next = plan(&world.desired, &world.observe());
+    assert_eq!(next.steps, [Step::RemoveFinalizer]);
+}
+
+#[test]
 fn what_keeps_a_deletion_from_its_end_is_told_in_status() {
     let mut world = grown(3);
     world.desired.deleting = true;

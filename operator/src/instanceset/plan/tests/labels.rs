@@ -107,6 +107,15 @@ fn no_template_has_a_say_in_the_operator_s_own_labels_and_annotations_of_claims(
 }
 
 #[test]
+fn a_claim_that_has_lost_its_labels_is_given_them_again_and_its_member_stays() {
+    let mut world = grown(3);
+    let before = world.observe().claims;
+    world.unlabel_claim("a-1");
+    assert_eq!(settle(&mut world), ["label claim data-a-1"]);
+    assert_eq!(world.observe().claims, before);
+}
+
+#[test]
 fn a_pod_that_is_not_updated_yet_keeps_the_version_that_it_runs() {
     let mut world = World::new(1);
     let version = |world: &mut World, version: &str| {

@@ -80,6 +80,13 @@ impl World {
         }
     }
 
+    /// A user takes the labels off a pod's claim.
+    pub(in super::super) fn unlabel_claim(&mut self, pod: &str) {
+        if let Some(disk) = self.disks.get_mut(&names::claim("data", pod)) {
+            disk.labels.clear();
+        }
+    }
+
     /// A Cluster of the same name was deleted and has kept this claim; its disk.
     pub(in super::super) fn leave_behind(&mut self, at: u32) -> Option<(u64, Option<Id>)> {
         let pod = format!("a-{at}");

@@ -4,7 +4,7 @@ use etcd_operator_api::names;
 use etcd_operator_api::restore::FILLED;
 use kbagent_protocol::Id;
 
-use super::World;
+use super::{Disk, World};
 
 impl World {
     /// A cluster that is to begin with a backup.
@@ -31,7 +31,8 @@ impl World {
         };
         let there = self.pods.contains_key(pod);
         let disk = self.disks.get_mut(&names::claim(names::DATA, pod));
-        if let Some(disk) = disk.filter(|disk| !there && !disk.terminating && !disk.lost) {
+        let free = |disk: &&mut Disk| !disk.terminating && !disk.lost && !disk.foreign;
+        if let Some(disk) = disk.filter(free).filter(|_| !there) {
             disk.annotations.insert(FILLED.to_owned(), seed);
             disk.member = Some(identifier(pod));
         }
