@@ -68,21 +68,14 @@ fn wrote(response: &Response) -> bool {
     }
 }
 
-/// Where the replay starts. An etcd that was used before shows itself in reads before the first write, of which one at
-/// least is of a range (`used` tells where none is); else the store is taken to be empty, before the lowest revision
-/// that was ever seen (the watches begin at revision 1).
-pub(crate) fn base<'a>(index: &Index<'a>, log: &Log<'a>) -> Store<'a> {
-    match Early::of(index) {
+/// What reads of ranges before the first write show of an etcd that was used before; absent where no range was read.
+pub(crate) fn read<'a>(index: &Index<'a>) -> Option<Store<'a>> {
+    let early = Early::of(index)?;
+    Some(match early.revision {
         // Nothing was ever written: what an answer shows is not what was there.
-        Some(early) if early.revision <= 1 => Store::at(early.revision, &[]),
-        Some(early) => Store::with(early.revision, early.looks.into_values().flatten()),
-        // Without a watcher what came before the lowest answer is a hole that the search fills.
-        None if log.entries().next().is_none() => Store::at(1, &[]),
-        None => Store::at(
-            lowest(index, log).map_or(1, |(lowest, _)| lowest.max(1)),
-            &[],
-        ),
-    }
+        ..=1 => Store::at(early.revision, &[]),
+        revision => Store::with(revision, early.looks.into_values().flatten()),
+    })
 }
 
 /// True where a range was read before the first write.
@@ -293,6 +286,12 @@ pub(crate) fn unknown(index: &Index<'_>, is: impl Fn(&Request) -> bool) -> Vec<u
     positions
         .filter_map(|(position, _)| u32::try_from(position).ok())
         .collect()
+}
+
+/// Keys that a request may attach to a lease: each may be the last of its lease, which then ends unseen.
+pub(crate) fn leases_of(request: &Request) -> usize {
+    let leased = |part: &&Request| matches!(part, Request::Put { lease, .. } if *lease != 0);
+    request.parts().filter(leased).count()
 }
 
 /// Values that a request would write.

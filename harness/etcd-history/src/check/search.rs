@@ -18,6 +18,7 @@ use super::log;
 use super::placement::{self, Part};
 use super::proof;
 use super::store::{Change, Store};
+use super::used;
 use super::witness::Reached;
 use super::words;
 use crate::hash::FastMap;
@@ -82,7 +83,7 @@ enum What {
 
 /// Searches for an order of all operations, from the beginning.
 pub(crate) fn search(case: &Case<'_>, steps_max: u64) -> Found {
-    let store = placement::base(case.index, case.log);
+    let store = used::base(case.index, case.log);
     let reached = &case.replayed.reached;
     let begin = Reached {
         store,
@@ -257,7 +258,7 @@ impl<'c, 'a> Search<'c, 'a> {
             {
                 explained.push(acked.revision);
             }
-            unseen += usize::from(op.unknown()) + proof::leases_of(&op.call.request);
+            unseen += usize::from(op.unknown()) + placement::leases_of(&op.call.request);
         }
         let unseen_max = i64::try_from(unseen).unwrap_or(i64::MAX);
         explained.extend(&case.index.fault_writes);

@@ -108,7 +108,7 @@ pub(crate) fn replay<'a>(index: &Index<'a>, log: &Log<'a>, known: &Known) -> Rep
     let (mut placed, past) = placement::place(index);
     let doubtful = placement::doubtful(index);
     let sighted = proof::sightings(index, &doubtful);
-    let store = placement::base(index, log);
+    let store = used::base(index, log);
     let mut replay = Replay {
         index,
         log,
