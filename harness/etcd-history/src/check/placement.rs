@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use super::keyspace::Keys;
 use super::log::{self, Log};
 use super::store::Store;
-use crate::hash::FastMap;
+use crate::hash::{FastMap, FastSet};
 use crate::index::{Index, Op};
 use crate::record::{Compare, KeyValue, Nanos, Request, Response, WatchEvent};
 
@@ -259,7 +259,8 @@ fn collect_past<'a>(
     }
 }
 
-/// Writes without an acknowledgement, by the unique values they would leave behind.
+/// Writes without an acknowledgement, by the unique values they would leave behind. What failed wrote nothing, so that a
+/// value is that of a write of unknown outcome where a client has tried it again.
 pub(crate) fn doubtful<'a>(index: &Index<'a>) -> FastMap<&'a str, u32> {
     let mut values = FastMap::default();
     for (position, op) in index.ops.iter().enumerate() {
@@ -268,10 +269,27 @@ pub(crate) fn doubtful<'a>(index: &Index<'a>) -> FastMap<&'a str, u32> {
         }
         let number = u32::try_from(position).unwrap_or(u32::MAX);
         for value in values_of(&op.call.request) {
-            values.insert(value, number);
+            if op.unknown() || !values.contains_key(value) {
+                values.insert(value, number);
+            }
         }
     }
     values
+}
+
+/// Writes of unknown outcome that would leave the value of another one behind: which of them it shows is not known.
+pub(crate) fn alike(index: &Index<'_>) -> FastSet<u32> {
+    let mut writers: FastMap<&str, u32> = FastMap::default();
+    let mut alike = FastSet::default();
+    for number in unknown(index, |_| true) {
+        for value in values_of(&index.ops[number as usize].call.request) {
+            let other = writers.insert(value, number);
+            if let Some(other) = other.filter(|other| *other != number) {
+                alike.extend([other, number]);
+            }
+        }
+    }
+    alike
 }
 
 /// Deletes of unknown outcome that stand alone, in the order of their calls.

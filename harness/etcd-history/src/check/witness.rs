@@ -96,7 +96,7 @@ pub(crate) enum Stop {
         /// The revision.
         revision: i64,
     },
-    /// Nothing tells what was there before.
+    /// Nothing tells what was there before, or which of several writes was seen.
     Unknown {
         /// Why, in words.
         reason: String,
@@ -119,6 +119,7 @@ pub(crate) fn replay<'a>(index: &Index<'a>, log: &Log<'a>, known: &Known) -> Rep
         deleters: deleters(index, log, (&doubtful, &sighted)),
         sighted,
         doubtful,
+        alike: placement::alike(index),
         loose: Loose::of(index),
         guessed: false,
         guesses: FastSet::default(),
@@ -168,6 +169,7 @@ struct Replay<'c, 'a> {
     store: Store<'a>,
     changes: Vec<Change<'a>>,
     doubtful: FastMap<&'a str, u32>,
+    alike: FastSet<u32>,
     /// Writes without an acknowledgement that answers show, by revision.
     sighted: FastMap<i64, u32>,
     /// Deletes of unknown outcome without a mark.
@@ -348,6 +350,10 @@ impl<'a> Replay<'_, 'a> {
         (revision, entry): (i64, Option<Entry<'_, 'a>>),
         told: &str,
     ) -> Result<(), Stop> {
+        if self.alike.contains(&owner) {
+            let reason = words::alike(self.index, &self.op(owner));
+            return Err(Stop::Unknown { reason });
+        }
         if self.op(owner).failed() {
             let why = format!("it failed for certain, yet at revision {revision} {told}");
             return Err(self.violation(owner, &why));

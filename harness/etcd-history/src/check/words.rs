@@ -31,6 +31,14 @@ pub(crate) fn op(index: &Index<'_>, op: &Op<'_>) -> String {
     )
 }
 
+/// Why a write of unknown outcome proves nothing where its value was seen.
+pub(crate) fn alike(index: &Index<'_>, op: &Op<'_>) -> String {
+    let told = self::op(index, op);
+    format!(
+        "another operation of unknown outcome writes the value of {told}, which of them was seen is not known"
+    )
+}
+
 /// A request in a few words.
 pub(crate) fn request(request: &Request) -> String {
     match request {

@@ -454,6 +454,9 @@ impl Replay {
     fn found(&mut self, at: usize, revision: i64, events: &[KeyEvent]) -> Result<bool, Stop> {
         let lost = self.losses.get(at);
         let start = self.start();
+        if self.losses.is_alike(at) {
+            return Err(Stop::Unsure(lost.done.alike(start)));
+        }
         if lost.done.op().failed() {
             let why = format!("it failed for certain, yet it made revision {revision}");
             return Err(lost.done.violation(start, &why));

@@ -225,3 +225,37 @@ fn a_key_does_not_outlive_the_revoke_of_its_lease() {
         .violates("linearizable", "the store has no such key there");
     revoked(2, &[held]).violates("linearizable", "its revision is not a new one");
 }
+
+#[test]
+fn a_write_that_is_tried_again_with_its_value_is_no_violation() {
+    let shown = |story: Story| {
+        story.events(0, 9, 2, &[seen(kv("a", "1", 2))]).ok(
+            2,
+            (10, 11),
+            get("a"),
+            (2, found(&[kv("a", "1", 2)])),
+        )
+    };
+    let story = || Story::new().opened(0, 1);
+    // What failed wrote nothing, whichever was called first.
+    let again = story()
+        .failed(1, (1, 2), put("a", "1"))
+        .unknown(1, (3, 4), put("a", "1"));
+    shown(again).holds();
+    let refused = story()
+        .unknown(1, (1, 2), put("a", "1"))
+        .failed(1, (3, 4), put("a", "1"));
+    shown(refused).holds();
+    let both = story()
+        .unknown(1, (1, 2), put("a", "1"))
+        .unknown(1, (3, 4), put("a", "1"));
+    let new = version("a", "1", (2, 3, 2));
+    let history = shown(both)
+        .events(0, 12, 3, &[seen(new.clone())])
+        .ok(2, (13, 14), get("a"), (3, found(&[new])))
+        .history();
+    let told = "writes the value of op";
+    inconclusive(&check::linearizable(&history), told);
+    let Ok(live) = check::stream(history.records.into_iter().map(Ok::<_, Infallible>));
+    inconclusive(&live, told);
+}
