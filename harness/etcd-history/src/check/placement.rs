@@ -238,14 +238,11 @@ fn collect_past<'a>(
     past: &mut Vec<Past<'a>>,
 ) {
     for (request, response) in request.answered(response) {
-        if let (
-            Request::Range {
-                revision,
-                serializable,
-                ..
-            },
-            Response::Range { .. },
-        ) = (request, response)
+        if let Request::Range {
+            revision,
+            serializable,
+            ..
+        } = request
             && *revision > 0
         {
             past.push(Past {

@@ -259,3 +259,23 @@ fn a_write_that_is_tried_again_with_its_value_is_no_violation() {
     let Ok(live) = check::stream(history.records.into_iter().map(Ok::<_, Infallible>));
     inconclusive(&live, told);
 }
+
+#[test]
+fn a_read_of_an_older_revision_that_gets_another_answer_is_seen() {
+    let old = Request::Range {
+        key: "a".into(),
+        range_end: None,
+        limit: 0,
+        serializable: true,
+        revision: 2,
+    };
+    let story = |response| {
+        Story::new()
+            .put(1, (1, 2), ("a", "1"), 2)
+            .put(1, (3, 4), ("a", "2"), 3)
+            .ok(2, (5, 6), old.clone(), (3, response))
+    };
+    story(found(&[kv("a", "1", 2)])).passes("reads");
+    let told = "the answer is of another kind than get a at revision 2";
+    story(Response::Put {}).violates("reads", told);
+}
