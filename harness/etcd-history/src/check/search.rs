@@ -21,7 +21,7 @@ use super::store::{Change, Store};
 use super::used;
 use super::witness::Reached;
 use super::words;
-use crate::hash::FastMap;
+use crate::hash::{FastMap, FastSet};
 use crate::index::Op;
 use crate::record::{KeyEvent, Nanos, OpId, Request};
 
@@ -235,14 +235,28 @@ impl<'c, 'a> Search<'c, 'a> {
     fn new(case: &'c Case<'a>, begin: &Reached<'a>, steps_max: u64) -> Self {
         let mut sighted: FastMap<u32, i64> = FastMap::default();
         let mut explained: Vec<i64> = Vec::new();
+        // What was acknowledged there shows no other write, also where a client has tried again with the same value.
+        let mut claimed: FastSet<i64> = FastSet::default();
+        for op in &case.index.ops {
+            let Some(acked) = op.acked() else { continue };
+            match placement::part(&op.call.request, acked.response) {
+                Some(Part::Changes) => _ = claimed.insert(acked.revision),
+                Some(Part::Revokes) => explained.push(acked.revision),
+                _ => {}
+            }
+        }
+        explained.extend(&claimed);
         let values = placement::doubtful(case.index);
         for (revision, op) in proof::sightings(case.index, &values) {
             explained.push(revision);
-            sighted.insert(op, revision);
+            if !claimed.contains(&revision) {
+                sighted.insert(op, revision);
+            }
         }
         for (revision, entry) in case.log.entries() {
             explained.push(revision);
-            for event in entry.events {
+            let events = entry.events.iter().filter(|_| !claimed.contains(&revision));
+            for event in events {
                 if let KeyEvent::Put { kv, .. } = event
                     && let Some(op) = values.get(kv.value.as_str())
                 {
@@ -252,12 +266,6 @@ impl<'c, 'a> Search<'c, 'a> {
         }
         let mut unseen = begin.store.attached();
         for op in &case.index.ops {
-            if let Some(acked) = op.acked()
-                && placement::part(&op.call.request, acked.response)
-                    .is_some_and(|part| part != Part::Reads)
-            {
-                explained.push(acked.revision);
-            }
             unseen += usize::from(op.unknown()) + placement::leases_of(&op.call.request);
         }
         let unseen_max = i64::try_from(unseen).unwrap_or(i64::MAX);

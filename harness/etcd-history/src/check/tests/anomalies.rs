@@ -246,6 +246,17 @@ fn a_write_that_is_tried_again_with_its_value_is_no_violation() {
         .unknown(1, (1, 2), put("a", "1"))
         .failed(1, (3, 4), put("a", "1"));
     shown(refused).holds();
+    // Both happened, and no one saw the first.
+    Story::new()
+        .unknown(1, (1, 2), put("a", "1"))
+        .put(1, (3, 4), ("a", "1"), 3)
+        .ok(
+            2,
+            (5, 6),
+            get("a"),
+            (3, found(&[version("a", "1", (2, 3, 2))])),
+        )
+        .holds();
     let both = story()
         .unknown(1, (1, 2), put("a", "1"))
         .unknown(1, (3, 4), put("a", "1"));
