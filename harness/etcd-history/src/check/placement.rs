@@ -168,7 +168,8 @@ impl<'a> Early<'a> {
     }
 }
 
-/// The revision before the lowest that was ever seen, and when that was.
+/// The revision before the lowest that was ever seen, and when that was. Reads that may be old are asked where nothing
+/// else tells.
 pub(crate) fn lowest(index: &Index<'_>, log: &Log<'_>) -> Option<(i64, Nanos)> {
     let placed = index.ops.iter().filter_map(|op| {
         let acked = op.acked()?;
@@ -178,7 +179,9 @@ pub(crate) fn lowest(index: &Index<'_>, log: &Log<'_>) -> Option<(i64, Nanos)> {
     });
     let seen = log.entries().next();
     let seen = seen.map(|(revision, entry)| (revision.saturating_sub(1), entry.seen));
-    placed.chain(seen).min()
+    let local = index.ops.iter().filter(|op| local(&op.call.request));
+    let local = local.filter_map(|op| Some((op.acked()?.revision, op.certain_by())));
+    placed.chain(seen).min().or_else(|| local.min())
 }
 
 /// An acknowledged operation at its place.

@@ -559,6 +559,11 @@ fn an_etcd_that_was_used_before_and_not_read_proves_nothing() {
     told(true)
         .progress(0, 9, 202)
         .violates("watch", "clients cannot have made more than 200");
+    // Of reads that may be old nothing else is known.
+    let old = (100, found(&[kv("j", "0", 50)]));
+    Story::new()
+        .ok(1, (1, 2), local_get("j"), old)
+        .proves_nothing("linearizable", "the store was at revision 100");
     // A new one of which the first write was lost.
     let lost = Story::new().unknown(2, (1, 2), put("c", "0"));
     let lost = lost.put(1, (1, 2), ("k", "a"), 3);
