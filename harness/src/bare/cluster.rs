@@ -180,7 +180,7 @@ impl BareCluster {
             }
         })
         .await
-        .map_err(|error| BareError::Wait(error.to_string()))
+        .map_err(|error| BareError::wait(error.to_string()))
     }
 
     /// What the members say, asked from the first of them that can ask.
