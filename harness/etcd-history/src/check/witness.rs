@@ -196,16 +196,15 @@ impl<'a> Replay<'_, 'a> {
     }
 
     fn run(&mut self, placed: &mut [Placed], next: &mut usize, end: i64) -> Result<(), Stop> {
-        if let Some(early) = placed.first().filter(|p| p.revision < self.store.revision) {
+        let base = self.store.revision;
+        *next = placed.partition_point(|p| p.revision < base);
+        let mut early = placed[..*next].iter();
+        if let Some(early) = early.find(|p| p.part == Part::Changes) {
             return Err(self.violation(
                 early.op,
-                &format!(
-                    "its revision is below {}, where the run began",
-                    self.store.revision
-                ),
+                &format!("its revision is below {base}, where the run began"),
             ));
         }
-        let base = self.store.revision;
         // Reads of what was before the run cannot be compared.
         self.past_next = self.past.partition_point(|p| p.revision < base);
         self.observe(placed, next)?;

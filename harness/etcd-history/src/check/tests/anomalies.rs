@@ -290,3 +290,25 @@ fn a_read_of_an_older_revision_that_gets_another_answer_is_seen() {
     let told = "the answer is of another kind than get a at revision 2";
     story(Response::Put {}).violates("reads", told);
 }
+
+#[test]
+fn what_was_read_before_all_was_read_may_be_older() {
+    // A lease of before the run ends between the two reads.
+    let held = KeyValue {
+        lease: 7,
+        ..kv("a", "0", 5)
+    };
+    let story = |read: i64| {
+        Story::new()
+            .ok(1, (1, 2), two_keys(), (10, found(&[])))
+            .ok(
+                2,
+                (read, read + 1),
+                get("a"),
+                (9, found(std::slice::from_ref(&held))),
+            )
+            .put(1, (50, 51), ("b", "1"), 11)
+    };
+    story(0).holds();
+    story(20).violates("linearizable", "revision 10 had happened by 0.002000 s");
+}
