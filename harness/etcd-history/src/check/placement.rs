@@ -259,8 +259,8 @@ fn collect_past<'a>(
     }
 }
 
-/// Writes without an acknowledgement, by the unique values they would leave behind. What failed wrote nothing, so that a
-/// value is that of a write of unknown outcome where a client has tried it again.
+/// Writes without an acknowledgement, by the unique values they would leave behind. What failed wrote nothing: where a
+/// client has tried again, the value is that of the write of unknown outcome.
 pub(crate) fn doubtful<'a>(index: &Index<'a>) -> FastMap<&'a str, u32> {
     let mut values = FastMap::default();
     for (position, op) in index.ops.iter().enumerate() {
