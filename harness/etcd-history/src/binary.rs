@@ -197,7 +197,7 @@ fn body_of(
 ) -> Result<Record, ReadError> {
     match body.split_first() {
         Some((&JSON, json)) => {
-            serde_json::from_slice(json).map_err(|source| ReadError::Parse { line, source })
+            serde_json::from_slice(json).map_err(|cause| ReadError::parse(line, &cause))
         }
         Some((&kind, rest)) => {
             let record = decode::Body { rest, words }.record(kind, last);

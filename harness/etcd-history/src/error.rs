@@ -20,12 +20,12 @@ pub enum ReadError {
         source: std::io::Error,
     },
     /// A line is not a record.
-    #[error("failed to parse line {line}: {source}")]
+    #[error("failed to parse line {line}: {reason}")]
     Parse {
         /// Line, from 1.
         line: usize,
-        /// Cause.
-        source: serde_json::Error,
+        /// Why, and in which column.
+        reason: String,
     },
     /// The file is of a version that is not known here.
     #[error(
@@ -69,6 +69,20 @@ pub enum ReadError {
         /// The time, in nanoseconds since 1970.
         t: Nanos,
     },
+}
+
+impl ReadError {
+    /// What JSON says of a line. It counts lines itself, of a text that is this one line.
+    pub(crate) fn parse(line: usize, cause: &serde_json::Error) -> Self {
+        let (told, column) = (cause.to_string(), cause.column());
+        let place = format!(" at line {} column {column}", cause.line());
+        let reason = match told.strip_suffix(&place) {
+            Some(what) if column > 0 => format!("{what}, in column {column}"),
+            Some(what) => what.to_owned(),
+            None => told,
+        };
+        Self::Parse { line, reason }
+    }
 }
 
 /// Latest time that is believed: the sum of two still fits.

@@ -125,7 +125,7 @@ impl<R: BufRead> Lines<R> {
                     self.cut_off = true;
                     Ok(None)
                 }
-                Err(source) => Err(ReadError::Parse { line, source }),
+                Err(cause) => Err(ReadError::parse(line, &cause)),
             };
         }
     }
@@ -246,6 +246,12 @@ mod tests {
             matches!(more, Err(ReadError::Parse { line: 1, .. })),
             "{more:?}"
         );
+        // The line is that of the file, and is named once.
+        let told = |text: &str| read(text).expect_err("it must be refused").to_string();
+        let expected = "failed to parse line 2: expected value, in column 1";
+        assert_eq!(told(&format!("{PHASE}\nwords\n{PHASE}\n")), expected);
+        let expected = "failed to parse line 2: EOF while parsing an object";
+        assert_eq!(told(&format!("{PHASE}\n{{\n{PHASE}\n")), expected);
     }
 
     /// A transaction whose second branch is this request, on line 2.

@@ -153,7 +153,7 @@ impl BareCluster {
     ) -> Result<(String, String), BareError> {
         let names = self.layout.names();
         let what = "every member answer and follow one leader";
-        wait_every(LOOK, what, limit, async || {
+        let waited = wait_every(LOOK, what, limit, async || {
             let looked = self.look().await;
             let agreed = looked.and_then(|status| {
                 let leader = status.agreed(&names)?.to_owned();
@@ -166,9 +166,21 @@ impl BareCluster {
                     None => Poll::NotYet(status),
                 },
             }
-        })
-        .await
-        .map_err(|error| BareError::Wait(error.to_string()))
+        });
+        match waited.await {
+            Ok(agreed) => Ok(agreed),
+            Err(error) => Err(self.not_whole(error.to_string()).await),
+        }
+    }
+
+    /// What members did not come to. Where Docker itself does not answer, nothing is known of them.
+    async fn not_whole(&self, told: String) -> BareError {
+        let silent = match tokio::time::timeout(timeouts::API_CALL, self.docker.ping()).await {
+            Ok(Ok(_)) => return BareError::wait(told),
+            Ok(Err(error)) => error,
+            Err(_) => bollard::errors::Error::RequestTimeoutError,
+        };
+        BareError::docker(format!("reach Docker, and to see {told}"), silent)
     }
 
     /// What the members say, asked from the first of them that can ask.
@@ -374,5 +386,28 @@ impl BareCluster {
     /// Removes everything of the run.
     pub(crate) async fn remove(&self) -> Result<(), BareError> {
         leftovers::remove(&self.docker, self.layout.run()).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::cluster::fake_docker::FakeDocker;
+    use crate::scenario::blame::{Blame, Blamed as _};
+
+    #[tokio::test]
+    async fn members_are_not_blamed_where_docker_does_not_answer() {
+        for (status, blame) in [(200, Blame::Product), (500, Blame::Harness)] {
+            let fake = FakeDocker::new(move |request| match request {
+                "GET /_ping" => (status, b"OK".to_vec()),
+                _ => (500, br#"{"message":"no answer"}"#.to_vec()),
+            });
+            let cluster = BareCluster::new(fake.docker.clone(), Layout::new("r", 1, &[]));
+            let waited = cluster.wait_whole(Duration::ZERO).await;
+            let error = waited.expect_err("there is no member");
+            assert_eq!(error.blame(), blame, "{error}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Members of which etcd has ended by itself: how, as Docker reports it, and with which panic, as its log says.
 
 use crate::bare::cluster::BareCluster;
+use crate::bare::error::is_of_a_flag;
 
 /// Exit code of a process that was ended by SIGKILL: 128 and the signal's number.
 pub(crate) const KILLED: i64 = 128 + 9;
@@ -71,13 +72,17 @@ fn panic_of(log: &str) -> Option<String> {
     Some(lines[begin..].join("\n"))
 }
 
-/// What such a panic says, without the stack; else the last lines.
+/// What such a panic says, without the stack; else what a flag is refused with, in front of the usage; else the last
+/// lines.
 fn last_words(log: &str) -> String {
     let panic = panic_of(log).unwrap_or_default();
     if let Some(said) = panic.lines().next() {
         return said.to_owned();
     }
     let lines: Vec<&str> = log.lines().collect();
+    if let Some(flag) = lines.iter().find(|line| is_of_a_flag(line)) {
+        return (*flag).to_owned();
+    }
     lines[lines.len().saturating_sub(LAST)..].join("\n")
 }
 
@@ -144,5 +149,7 @@ mod tests {
         assert_eq!(last_words("a\nb\nc\nd\n"), "b\nc\nd");
         assert_eq!(last_words("a\n"), "a");
         assert_eq!(last_words(""), "");
+        let usage = "flag provided but not defined: -x\nUsage:\n\n  etcd [flags]\n    Start an etcd server.\n";
+        assert_eq!(last_words(usage), "flag provided but not defined: -x");
     }
 }

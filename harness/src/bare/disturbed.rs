@@ -59,19 +59,25 @@ pub(crate) async fn inject(
             .await
             .map_err(|error| FaultError::find("the streams that were lost before", error))?,
     };
-    let set = cluster.rules(&pairs, of.rule).await;
-    set.map_err(|error| FaultError::docker(format!("inject {fault}"), error))?;
+    let disturbed = Disturbed {
+        cluster: cluster.clone(),
+        fault: fault.to_string(),
+        of,
+        members,
+        pairs,
+        lost_before,
+    };
+    if let Err(error) = cluster.rules(&disturbed.pairs, disturbed.of.rule).await {
+        // The proxy may have it. The error of the injection is the one to report; the run removes the containers in any
+        // case.
+        let _ = disturbed.undo().await;
+        return Err(FaultError::docker(format!("inject {fault}"), error));
+    }
+    let targets = disturbed.members.iter();
     Ok(Injected {
-        targets: members.iter().map(|name| Target::member(name)).collect(),
+        targets: targets.map(|name| Target::member(name)).collect(),
         evidence,
-        running: Box::new(Disturbed {
-            cluster: cluster.clone(),
-            fault: fault.to_string(),
-            of,
-            members,
-            pairs,
-            lost_before,
-        }),
+        running: Box::new(disturbed),
     })
 }
 
@@ -231,6 +237,37 @@ impl Running for Disturbed {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bare::links;
+    use crate::bare::member::Layout;
+    use crate::cluster::fake_docker::FakeDocker;
+    use crate::faults::{Direction, Selector};
+
+    #[tokio::test]
+    async fn a_rule_that_the_proxy_may_have_is_taken_back_where_the_injection_fails() {
+        let fake = FakeDocker::new(|_| (500, br#"{"message":"no answer"}"#.to_vec()));
+        let layout = Layout::new("r", 3, &[]).with_proxy(true);
+        let cluster = BareCluster::new(fake.docker.clone(), layout);
+        let fault = Fault::Split {
+            side: Selector::Leader,
+            direction: Direction::Outgoing,
+        };
+        let of = links::of(&fault).expect("a fault of links");
+        let member = |name: String| Member {
+            pod: name,
+            ordinal: None,
+            uid: String::new(),
+            ip: None,
+            node: None,
+            role: None,
+        };
+        let all: Vec<Member> = cluster.layout().names().into_iter().map(member).collect();
+        let chosen = (all[..1].to_vec(), all);
+        let injected = inject(&cluster, (&fault, of), chosen, Evidence::new()).await;
+        assert!(injected.is_err());
+        let proxy = cluster.layout().proxy().expect("a proxy");
+        let order = format!("POST /containers/{proxy}/exec");
+        assert_eq!(fake.asked(), [order.clone(), order]);
+    }
 
     #[test]
     fn a_read_is_late_when_it_waited_as_long_whatever_its_end() {

@@ -42,6 +42,11 @@ pub enum BareError {
     /// Something did not come about in time.
     #[error("failed to see {0}")]
     Wait(String),
+    /// A member was started with a flag that its etcd does not take.
+    #[error(
+        "failed to start etcd: {0}; behind the + of --version stand flags that this etcd switches on"
+    )]
+    Flag(String),
 }
 
 impl Blamed for BareError {
@@ -52,12 +57,27 @@ impl Blamed for BareError {
             | Self::Save(_)
             | Self::CallDocker { .. }
             | Self::FindImages { .. }
-            | Self::Command { .. } => Blame::Harness,
+            | Self::Command { .. }
+            | Self::Flag(_) => Blame::Harness,
         }
     }
 }
 
+/// True for what etcd says that was started with a flag that it does not take.
+pub(super) fn is_of_a_flag(said: &str) -> bool {
+    let told = ["flag provided but not defined: -", " for flag -"];
+    told.iter().any(|words| said.contains(words))
+}
+
 impl BareError {
+    /// What members did not come to, and why.
+    pub(crate) fn wait(told: String) -> Self {
+        match is_of_a_flag(&told) {
+            true => Self::Flag(told),
+            false => Self::Wait(told),
+        }
+    }
+
     /// A Docker call that failed.
     pub(crate) fn docker(action: impl Into<String>, source: bollard::errors::Error) -> Self {
         Self::CallDocker {
@@ -84,5 +104,11 @@ mod tests {
         let gone = bollard::errors::Error::RequestTimeoutError;
         let refused = BareError::docker("start container client", gone);
         assert_eq!(refused.blame(), Blame::Harness);
+        let misspelt = "every member answer: m-0 ended with 2: flag provided but not defined: -x";
+        let error = BareError::wait(misspelt.to_owned());
+        assert_eq!(error.blame(), Blame::Harness);
+        assert!(error.to_string().contains("--version"), "{error}");
+        let crashed = BareError::wait("every member answer: m-0 ended with 2: panic: x".to_owned());
+        assert_eq!(crashed.blame(), Blame::Product);
     }
 }

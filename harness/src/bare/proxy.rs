@@ -46,7 +46,7 @@ impl BareCluster {
             Ok(()) => Ok(()),
             Err(error) => {
                 let said = self.log(&name, "3").await;
-                Err(BareError::Wait(format!("{error}; {}", said.trim())))
+                Err(silent(name, format!("{error}; {}", said.trim())))
             }
         }
     }
@@ -71,6 +71,15 @@ impl BareCluster {
     }
 }
 
+/// The proxy does not answer. It is the harness's own, and no member.
+fn silent(container: String, message: String) -> BareError {
+    BareError::Command {
+        command: "workload proxy".to_owned(),
+        container,
+        message,
+    }
+}
+
 /// What the proxy is told at its start.
 fn config(layout: &Layout, seed: u64) -> Value {
     let member = |(name, listen)| json!({"name": name, "listen": listen, "port": PEER_PORT});
@@ -86,6 +95,14 @@ fn orders(pairs: &[Pair], rule: Rule) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scenario::blame::{Blame, Blamed as _};
+
+    #[test]
+    fn a_proxy_that_does_not_answer_is_no_failure_of_a_member() {
+        let error = silent("bare-7-proxy".to_owned(), "not after 10 s".to_owned());
+        assert_eq!(error.blame(), Blame::Harness);
+        assert!(error.to_string().contains("bare-7-proxy"), "{error}");
+    }
 
     #[test]
     fn every_member_is_reached_at_a_port_of_its_own() {

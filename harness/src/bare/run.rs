@@ -126,8 +126,9 @@ async fn run_in(lab: &BareLab, plan: &BarePlan) -> Result<TrialResult, BareError
     let begin = lab.live.seconds();
     let mut found = Box::pin(BareRun::new(lab, plan, &cluster).run()).await;
     let acted_s = lab.live.seconds() - begin;
-    save_logs(&cluster, &dir).await?;
-    if let Err(error) = cluster.remove().await {
+    let (saved, removed) = leave(&cluster, &dir).await;
+    saved?;
+    if let Err(error) = removed {
         let reason = error.to_string();
         found
             .verdicts
@@ -157,6 +158,15 @@ async fn conclude(
     tell(&lab.live, &ended);
     dir.write_log("harness.log", lab.live.text().as_bytes())?;
     Ok(ended)
+}
+
+/// Saves what every container has said, and removes them in any case.
+async fn leave(
+    cluster: &BareCluster,
+    dir: &RunDir,
+) -> (Result<(), BareError>, Result<(), BareError>) {
+    let saved = save_logs(cluster, dir).await;
+    (saved, cluster.remove().await)
 }
 
 /// What every container has said.
@@ -524,6 +534,24 @@ impl<'a> BareRun<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bare::member::Layout;
+    use crate::cluster::fake_docker::{FakeDocker, log_line};
+
+    #[tokio::test]
+    async fn containers_are_removed_also_where_their_logs_cannot_be_saved() {
+        let fake = FakeDocker::new(|request| match request.ends_with("/logs") {
+            true => (200, log_line("ready\n")),
+            false => (200, b"[]".to_vec()),
+        });
+        let cluster = BareCluster::new(fake.docker.clone(), Layout::new("r", 1, &[]));
+        let folder = tempfile::tempdir().expect("a folder");
+        // It has no folder for logs.
+        let dir = RunDir::open(folder.path()).expect("a run");
+        let (saved, removed) = leave(&cluster, &dir).await;
+        assert!(saved.is_err() && removed.is_ok(), "{saved:?} {removed:?}");
+        let asked = fake.asked();
+        assert!(asked.contains(&"GET /networks".to_owned()), "{asked:?}");
+    }
 
     #[test]
     fn a_fault_that_does_not_come_ends_no_hunt_and_members_that_stay_away_do() {

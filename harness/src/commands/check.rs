@@ -7,11 +7,13 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
+use etcd_history::History;
 use etcd_history::check::{self, AutoCompaction};
 
+use super::exit::told;
 use super::{CommandResult, Exit, TargetArgs, history_file};
 use crate::report::Severity;
-use crate::report::{RunDir, RunDirError, Verdict, prose, worst};
+use crate::report::{RunDir, Verdict, prose, worst};
 
 /// Arguments of `harness check`.
 #[derive(Debug, clap::Args)]
@@ -60,21 +62,26 @@ pub(super) async fn run(args: Args, _target: &TargetArgs) -> CommandResult {
         } else if history_file::is_file(path) {
             history_file::check(path, args.verbose, args.auto_compaction)
         } else {
-            check_one(path, &args).map_err(anyhow::Error::from)
+            check_one(path, &args)
         };
         match checked {
             Ok(severity) => worst_seen = worst_seen.max(severity),
             Err(error) => {
-                eprintln!("{}: {error:#}", path.display());
+                eprintln!("{}: {}", path.display(), told(&error));
                 unreadable = true;
             }
         }
     }
-    Ok(if unreadable {
-        Exit::Environment
-    } else {
-        worst_seen.into()
-    })
+    Ok(exit(worst_seen, unreadable))
+}
+
+/// What was violated is, whatever else could not be read.
+fn exit(worst: Severity, unreadable: bool) -> Exit {
+    match Exit::from(worst) {
+        Exit::Violation => Exit::Violation,
+        _ if unreadable => Exit::Environment,
+        other => other,
+    }
 }
 
 /// Mode and retention as etcd's flags have them.
@@ -97,18 +104,10 @@ fn stream(path: &Path, verbose: bool) -> anyhow::Result<Severity> {
     history_file::stream(&RunDir::open(path)?.history_path(), verbose)
 }
 
-fn check_one(dir: &Path, args: &Args) -> Result<Severity, RunDirError> {
+fn check_one(dir: &Path, args: &Args) -> anyhow::Result<Severity> {
     let run = RunDir::open(dir)?;
-    let history = run.history()?;
     let saved = run.verdicts()?;
-    let verdicts = match run.expectations()? {
-        Some(expectations) => {
-            let verdicts = check::all(&history, &expectations);
-            again(&saved, verdicts)
-        }
-        // A run without load has no history to judge: what it found is all there is.
-        None => saved.clone(),
-    };
+    let (history, verdicts) = judged(&run, &saved)?;
     let (severity, _) = worst(&verdicts);
     println!("{}: {}", dir.display(), prose::headline(&verdicts));
     for change in changes(&saved, &verdicts) {
@@ -123,11 +122,24 @@ fn check_one(dir: &Path, args: &Args) -> Result<Severity, RunDirError> {
     Ok(severity)
 }
 
+/// The history of a run, and what is said of it now.
+fn judged(run: &RunDir, saved: &[Verdict]) -> anyhow::Result<(History, Vec<Verdict>)> {
+    let (history, cut_off) = history_file::read(&run.history_path())?;
+    let Some(expectations) = run.expectations()? else {
+        // A run without load has no history to judge: what it found is all there is.
+        return Ok((history, saved.to_vec()));
+    };
+    let mut verdicts = check::all(&history, &expectations);
+    verdicts.extend(cut_off);
+    Ok((history, again(saved, verdicts)))
+}
+
 /// The new verdicts, and of the saved ones those that no check of today gives.
 fn again(saved: &[Verdict], new: Vec<Verdict>) -> Vec<Verdict> {
     let own = saved.iter().filter(|old| {
         let judged = new.iter().any(|verdict| verdict.check == old.check);
-        !judged && !check::RENAMED.contains(&&*old.check)
+        let of_file = old.check == history_file::FILE;
+        !judged && !of_file && !check::RENAMED.contains(&&*old.check)
     });
     let mut all: Vec<Verdict> = own.cloned().collect();
     all.extend(new);
@@ -156,6 +168,9 @@ fn changes(saved: &[Verdict], new: &[Verdict]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use etcd_history::Expectations;
+    use etcd_history::simulate::{Plan, simulate};
+
     use super::*;
     use crate::report::Finding;
 
@@ -182,6 +197,34 @@ mod tests {
             changes(&saved, &all),
             ["linearizable: was inconclusive, is pass"]
         );
+    }
+
+    #[test]
+    fn the_history_of_a_run_that_ends_within_a_record_is_said_to() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let run = RunDir::open(folder.path()).expect("a run");
+        let plan = serde_json::json!({"expectations": Expectations::default()});
+        run.write_plan(&plan).expect("a plan");
+        run.write_history(&simulate(&Plan::default()))
+            .expect("a history");
+        let of_file = || {
+            let saved = [doubt(history_file::FILE)];
+            let (_, verdicts) = judged(&run, &saved).expect("it is judged");
+            verdicts.iter().any(|verdict| verdict.check == "file")
+        };
+        assert!(!of_file(), "what was said of it before is not kept");
+        let whole = std::fs::read(run.history_path()).expect("a history");
+        std::fs::write(run.history_path(), &whole[..whole.len() - 3]).expect("a part of it");
+        assert!(of_file());
+    }
+
+    #[test]
+    fn what_was_violated_outweighs_what_could_not_be_read() {
+        let all = [Severity::Pass, Severity::Inconclusive, Severity::Violation];
+        let [read, unreadable] = [false, true].map(|other| all.map(|worst| exit(worst, other)));
+        assert_eq!(read, all.map(Exit::from));
+        let other = Exit::Environment;
+        assert_eq!(unreadable, [other, other, Exit::Violation]);
     }
 
     #[test]

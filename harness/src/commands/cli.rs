@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
+use super::exit::told;
 use super::{
     CommandResult, Exit, TargetArgs, addresses, bare, bench, bug, check, convert, doctor, down,
     fault, list, logs, report, run, status, up,
@@ -120,7 +121,7 @@ pub fn start(cli: Cli) -> Exit {
     match runtime.block_on(dispatch(cli)) {
         Ok(exit) => exit,
         Err(error) => {
-            eprintln!("harness: {error:#}");
+            eprintln!("harness: {}", told(&error));
             Exit::Environment
         }
     }

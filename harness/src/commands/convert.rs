@@ -20,16 +20,24 @@ pub struct Args {
 }
 
 pub(super) fn run(args: &Args) -> CommandResult {
-    let written = convert(&args.from, &args.to)?;
+    let (written, cut_off) = convert(&args.from, &args.to)?;
     let size = |path: &Path| fs::metadata(path).map(|file| file.len());
     let (from, to) = (size(&args.from)?, size(&args.to)?);
     println!("{written} records, {from} bytes before, {to} bytes after");
+    if cut_off {
+        eprintln!(
+            "{}: it ends within a record, which is left out: nothing in {} says so",
+            args.from.display(),
+            args.to.display()
+        );
+        return Ok(Exit::Inconclusive);
+    }
     Ok(Exit::Pass)
 }
 
-/// Number of records written, and a line to standard error where the file ends within a record. What was written of a
-/// file that cannot be read to its end is deleted.
-fn convert(from: &Path, to: &Path) -> anyhow::Result<u64> {
+/// Number of records written, and whether the file ends within a record, which is left out. What was written of a file
+/// that cannot be read to its end is deleted.
+fn convert(from: &Path, to: &Path) -> anyhow::Result<(u64, bool)> {
     let binary = match to.extension().and_then(|end| end.to_str()) {
         Some("jsonl") => false,
         Some("bin") => true,
@@ -52,7 +60,7 @@ fn convert(from: &Path, to: &Path) -> anyhow::Result<u64> {
     written
 }
 
-fn copy(from: &Path, mut to: impl Write, binary: bool) -> anyhow::Result<u64> {
+fn copy(from: &Path, mut to: impl Write, binary: bool) -> anyhow::Result<(u64, bool)> {
     let mut records = history_file::records(from)?;
     let mut written = 0;
     if binary {
@@ -71,13 +79,7 @@ fn copy(from: &Path, mut to: impl Write, binary: bool) -> anyhow::Result<u64> {
         }
         to.flush()?;
     }
-    if records.cut_off() {
-        eprintln!(
-            "{}: it ends within a record, which is left out",
-            from.display()
-        );
-    }
-    Ok(written)
+    Ok((written, records.cut_off()))
 }
 
 #[cfg(test)]
@@ -96,8 +98,8 @@ mod tests {
         let history = simulate(&Plan::default());
         history.write(File::create(&lines).unwrap()).unwrap();
         let count = history.records.len() as u64;
-        assert_eq!(convert(&lines, &binary).unwrap(), count);
-        assert_eq!(convert(&binary, &again).unwrap(), count);
+        assert_eq!(convert(&lines, &binary).unwrap(), (count, false));
+        assert_eq!(convert(&binary, &again).unwrap(), (count, false));
         let back = History::read(fs::read(&again).unwrap().as_slice()).unwrap();
         assert_eq!(back, history);
         for path in [&lines, &binary] {
@@ -116,13 +118,16 @@ mod tests {
         let history = simulate(&Plan::default());
         history.write(File::create(&lines).unwrap()).unwrap();
         convert(&lines, &binary).unwrap();
-        for path in [&lines, &binary] {
+        for (path, to) in [(&lines, "b.bin"), (&binary, "b.jsonl")] {
             let whole = fs::read(path).unwrap();
             fs::write(path, &whole[..whole.len() - 3]).unwrap();
             let judged = history_file::stream(path, false).unwrap();
             assert_eq!(judged, Severity::Inconclusive, "{}", path.display());
             let judged = history_file::check(path, false, None).unwrap();
             assert_ne!(judged, Severity::Pass, "{}", path.display());
+            // What is written of it is a whole file.
+            let (from, to) = (path.clone(), folder.path().join(to));
+            assert_eq!(run(&Args { from, to }).unwrap(), Exit::Inconclusive);
         }
     }
 

@@ -39,3 +39,39 @@ impl From<Exit> for ExitCode {
 
 /// What a command returns: its exit, or an error, which is an environment problem (3).
 pub type CommandResult = anyhow::Result<Exit>;
+
+/// What an error says, with each cause that what stands in front of it has not said already.
+pub(super) fn told(error: &anyhow::Error) -> String {
+    let mut told = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if told.is_empty() {
+            told = cause;
+        } else if !told.ends_with(&cause) {
+            told = format!("{told}: {cause}");
+        }
+    }
+    told
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+    use crate::report::RunDirError;
+
+    #[test]
+    fn an_error_says_each_cause_once() {
+        let full = RunDirError::Read {
+            path: "a".into(),
+            source: io::Error::other("no disk"),
+        };
+        let error = anyhow::Error::from(full).context("failed to judge it");
+        assert_eq!(
+            told(&error),
+            "failed to judge it: failed to read a: no disk"
+        );
+        let error = anyhow::anyhow!("no disk").context("failed to judge it");
+        assert_eq!(told(&error), "failed to judge it: no disk");
+    }
+}

@@ -15,6 +15,9 @@ use crate::report::{Finding, Severity, Verdict, prose, worst};
 /// Bytes that are read at once.
 const BUFFER: usize = 1 << 20;
 
+/// Name of the verdict on the file itself.
+pub(super) const FILE: &str = "file";
+
 /// What stands for standard input.
 const STANDARD_INPUT: &str = "-";
 
@@ -40,6 +43,16 @@ pub(super) fn records(path: &Path) -> anyhow::Result<Records<BufReader<File>>> {
     Records::new(file).context("failed to read the history")
 }
 
+/// A history, and what is to be said where its file ends within a record.
+pub(super) fn read(path: &Path) -> anyhow::Result<(History, Option<Verdict>)> {
+    let mut records = records(path)?;
+    let read: Result<Vec<Record>, _> = records.by_ref().collect();
+    let history = History {
+        records: read.context("failed to read the history")?,
+    };
+    Ok((history, cut_off(&records)))
+}
+
 /// Judges a file by every check; nothing is known of what its scenario promised, but for what its etcd was told to
 /// compact by itself.
 pub(super) fn check(
@@ -47,24 +60,20 @@ pub(super) fn check(
     verbose: bool,
     auto_compaction: Option<AutoCompaction>,
 ) -> anyhow::Result<Severity> {
-    let mut records = records(path)?;
-    let read: Result<Vec<Record>, _> = records.by_ref().collect();
-    let history = History {
-        records: read.context("failed to read the history")?,
-    };
+    let (history, cut_off) = read(path)?;
     let expectations = Expectations {
         auto_compaction,
         ..expectations(&history)
     };
     let mut verdicts = check::all(&history, &expectations);
-    verdicts.extend(cut_off(&records));
+    verdicts.extend(cut_off);
     Ok(tell(path, &verdicts, verbose))
 }
 
 /// What is to be said where the file ends within a record.
 fn cut_off(records: &Records<BufReader<File>>) -> Option<Verdict> {
     let reason = "it ends within a record: what came from there on is not judged".to_owned();
-    let found = || Verdict::new("file", Finding::Inconclusive { reason });
+    let found = || Verdict::new(FILE, Finding::Inconclusive { reason });
     records.cut_off().then(found)
 }
 

@@ -155,13 +155,14 @@ impl<'a> Compactions<'a> {
             .unwrap_or(0)
     }
 
-    /// The highest that must have happened when an operation was called.
+    /// The highest that must have happened when an operation was called; below 0, to which a new etcd may be compacted,
+    /// for none.
     fn certain(&self, op: &Op<'_>) -> i64 {
         let all = self.all.iter();
         all.filter(|(compaction, _)| compaction.certain().before(op.begin()))
             .map(|(_, revision)| *revision)
             .max()
-            .unwrap_or(0)
+            .unwrap_or(-1)
     }
 
     fn served(&self, op: &Op<'_>, acked: Acked<'_>) -> Option<String> {

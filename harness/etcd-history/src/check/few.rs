@@ -64,9 +64,56 @@ impl<'k> Places<'k> {
     }
 }
 
+/// Which of these are new: another one of that key, or none, is among those that are known or stand in front.
+pub(crate) fn fresh<'e, E>(
+    known: &'e [E],
+    found: &'e [E],
+    key: impl Fn(&'e E) -> &'e str,
+    same: impl Fn(&E, &E) -> bool,
+) -> Vec<bool> {
+    if known.len().max(found.len()) <= FEW {
+        let before = |at: usize| known.iter().chain(&found[..at]);
+        let found = found.iter().enumerate();
+        return found
+            .map(|(at, one)| !before(at).any(|other| same(other, one)))
+            .collect();
+    }
+    let mut last: FastMap<&str, &E> = known.iter().map(|one| (key(one), one)).collect();
+    let found = found.iter();
+    found
+        .map(|one| {
+            last.insert(key(one), one)
+                .is_none_or(|other| !same(other, one))
+        })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
+
+    #[test]
+    fn what_several_watchers_saw_of_many_keys_is_not_compared_with_all_of_it() {
+        let names: Vec<String> = (0..2_000).map(|n| format!("k{n}")).collect();
+        let compared = Cell::new(0);
+        let new = |known: &[String], found: &[String]| {
+            let same = |a: &String, b: &String| {
+                compared.set(compared.get() + 1);
+                a == b
+            };
+            let fresh = fresh(known, found, String::as_str, same);
+            fresh.iter().filter(|fresh| **fresh).count()
+        };
+        assert_eq!(new(&[], &names), names.len());
+        assert_eq!(new(&names, &names), 0);
+        assert_eq!(new(&names[1..], &names), 1);
+        assert!(compared.get() < 3 * names.len(), "{}", compared.get());
+        assert_eq!(new(&names[..2], &names[1..4]), 2);
+        let twice = [&names[..1], &names[..1]].concat();
+        assert_eq!(new(&[], &twice), 1);
+    }
 
     #[test]
     fn many_keys_are_not_compared_one_by_one() {

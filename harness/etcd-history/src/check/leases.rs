@@ -87,6 +87,10 @@ fn answers(case: &Case<'_>, findings: &mut Findings) {
         }
     }
     for op in ops() {
+        if finds_none(op) {
+            let why = "found lease 0, which is none".to_owned();
+            findings.violation(wrong(op, why), vec![op.id()]);
+        }
         let Request::LeaseKeepAlive { id } = op.call.request else {
             continue;
         };
@@ -101,6 +105,18 @@ fn answers(case: &Case<'_>, findings: &mut Findings) {
         if let Some(why) = why {
             findings.violation(wrong(op, why), vec![op.id()]);
         }
+    }
+}
+
+/// True where etcd found lease 0, which stands for none.
+fn finds_none(op: &Op<'_>) -> bool {
+    let answer = op.acked().map(|acked| acked.response);
+    match op.call.request {
+        Request::LeaseRevoke { id: 0 } => matches!(answer, Some(Response::LeaseRevoke {})),
+        Request::LeaseKeepAlive { id: 0 } => {
+            matches!(answer, Some(Response::LeaseKeepAlive { ttl: 1.. }))
+        }
+        _ => false,
     }
 }
 

@@ -3,9 +3,11 @@
 //! The witness decides; the bounded search is asked only when a revision is unexplained.
 
 use super::Case;
+use super::placement;
 use super::search::{self, Found};
 use super::verdict::{Findings, Verdict};
 use super::witness::Stop;
+use super::words;
 
 /// Name of the check.
 pub(crate) const CHECK: &str = "linearizable";
@@ -36,10 +38,19 @@ pub(super) fn check(case: &Case<'_>) -> Verdict {
             );
             match search::search_on(case, search::STEPS_MAX) {
                 Found::Order => {}
-                Found::None { explanation, ops } => findings.violation(
-                    format!("nothing tells what made revision {revision}, and {explanation}"),
-                    ops,
-                ),
+                Found::None { explanation, ops } => {
+                    // Of several the search takes the one that was called last.
+                    let alike = placement::alike(case.index).into_iter().min();
+                    match alike.map(|op| words::alike(case.index, &case.index.ops[op as usize])) {
+                        Some(reason) => findings.doubt(reason),
+                        None => findings.violation(
+                            format!(
+                                "nothing tells what made revision {revision}, and {explanation}"
+                            ),
+                            ops,
+                        ),
+                    }
+                }
                 Found::Exhausted { reason } => {
                     findings.doubt(format!(
                         "nothing tells what made revision {revision}, and {reason}"

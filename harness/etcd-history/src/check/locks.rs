@@ -11,11 +11,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Case;
 use super::verdict::{Findings, Verdict};
 use super::words;
+use crate::hash::FastSet;
 use crate::index::{Index, Op};
 use crate::record::{Compare, Request, Response};
 
 /// Name of the check.
 const CHECK: &str = "locks";
+
+/// Tells locks from other keys.
+struct Locks<'a> {
+    /// Keys that are compared, and that some request puts without a lease: to compare the revision of one is no fence.
+    plain: FastSet<&'a str>,
+}
 
 /// A write under a lock, as it was asked for.
 struct Guarded<'a> {
@@ -99,8 +106,9 @@ pub(super) fn guarded_writes(index: &Index<'_>) -> (usize, usize) {
 impl<'a> Seen<'a> {
     fn of(index: &Index<'a>) -> Self {
         let mut seen = Self::default();
+        let locks = Locks::of(index);
         for op in &index.ops {
-            if let Some(guarded) = guarded(&op.call.request) {
+            if let Some(guarded) = locks.guarded(&op.call.request) {
                 seen.asked += 1;
                 seen.guarded(*op, &guarded);
             } else if let Some(key) = takes(&op.call.request)
@@ -131,7 +139,8 @@ impl<'a> Seen<'a> {
         }
         self.refusals += 1;
         let first = self.refused.get(&fence);
-        if first.is_none_or(|first| revision < first.revision) {
+        // In front of its revision it was not there yet.
+        if revision >= fence.1 && first.is_none_or(|first| revision < first.revision) {
             self.refused.insert(fence, answered);
         }
     }
@@ -172,6 +181,29 @@ impl<'a> Seen<'a> {
             );
             blame(index, write, (&why, other), findings);
         }
+    }
+}
+
+impl<'a> Locks<'a> {
+    fn of(index: &Index<'a>) -> Self {
+        let compared = index.ops.iter().filter_map(|op| guarded(&op.call.request));
+        let compared: FastSet<&str> = compared.map(|guarded| guarded.fence.0).collect();
+        let mut plain = FastSet::default();
+        for op in index.ops.iter().filter(|_| !compared.is_empty()) {
+            for part in op.call.request.parts() {
+                if let Request::Put { key, lease: 0, .. } = part
+                    && compared.contains(key.as_str())
+                {
+                    plain.insert(key.as_str());
+                }
+            }
+        }
+        Self { plain }
+    }
+
+    /// What a transaction asks for that writes under a lock.
+    fn guarded<'r>(&self, request: &'r Request) -> Option<Guarded<'r>> {
+        guarded(request).filter(|guarded| !self.plain.contains(guarded.fence.0))
     }
 }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use super::keyspace::Keys;
 use super::log::{self, Log};
 use super::store::Store;
-use crate::hash::FastMap;
+use crate::hash::{FastMap, FastSet};
 use crate::index::{Index, Op};
 use crate::record::{Compare, KeyValue, Nanos, Request, Response, WatchEvent};
 
@@ -68,21 +68,14 @@ fn wrote(response: &Response) -> bool {
     }
 }
 
-/// Where the replay starts. An etcd that was used before shows itself in reads before the first write, of which one at
-/// least is of a range (`used` tells where none is); else the store is taken to be empty, before the lowest revision
-/// that was ever seen (the watches begin at revision 1).
-pub(crate) fn base<'a>(index: &Index<'a>, log: &Log<'a>) -> Store<'a> {
-    match Early::of(index) {
+/// What reads of ranges before the first write show of an etcd that was used before; absent where no range was read.
+pub(crate) fn read<'a>(index: &Index<'a>) -> Option<Store<'a>> {
+    let early = Early::of(index)?;
+    Some(match early.revision {
         // Nothing was ever written: what an answer shows is not what was there.
-        Some(early) if early.revision <= 1 => Store::at(early.revision, &[]),
-        Some(early) => Store::with(early.revision, early.looks.into_values().flatten()),
-        // Without a watcher what came before the lowest answer is a hole that the search fills.
-        None if log.entries().next().is_none() => Store::at(1, &[]),
-        None => Store::at(
-            lowest(index, log).map_or(1, |(lowest, _)| lowest.max(1)),
-            &[],
-        ),
-    }
+        ..=1 => Store::at(early.revision, &[]),
+        revision => Store::with(revision, early.looks.into_values().flatten()),
+    })
 }
 
 /// True where a range was read before the first write.
@@ -175,7 +168,8 @@ impl<'a> Early<'a> {
     }
 }
 
-/// The revision before the lowest that was ever seen, and when that was.
+/// The revision before the lowest that was ever seen, and when that was. Reads that may be old are asked where nothing
+/// else tells.
 pub(crate) fn lowest(index: &Index<'_>, log: &Log<'_>) -> Option<(i64, Nanos)> {
     let placed = index.ops.iter().filter_map(|op| {
         let acked = op.acked()?;
@@ -185,7 +179,9 @@ pub(crate) fn lowest(index: &Index<'_>, log: &Log<'_>) -> Option<(i64, Nanos)> {
     });
     let seen = log.entries().next();
     let seen = seen.map(|(revision, entry)| (revision.saturating_sub(1), entry.seen));
-    placed.chain(seen).min()
+    let local = index.ops.iter().filter(|op| local(&op.call.request));
+    let local = local.filter_map(|op| Some((op.acked()?.revision, op.certain_by())));
+    placed.chain(seen).min().or_else(|| local.min())
 }
 
 /// An acknowledged operation at its place.
@@ -245,14 +241,11 @@ fn collect_past<'a>(
     past: &mut Vec<Past<'a>>,
 ) {
     for (request, response) in request.answered(response) {
-        if let (
-            Request::Range {
-                revision,
-                serializable,
-                ..
-            },
-            Response::Range { .. },
-        ) = (request, response)
+        if let Request::Range {
+            revision,
+            serializable,
+            ..
+        } = request
             && *revision > 0
         {
             past.push(Past {
@@ -266,7 +259,8 @@ fn collect_past<'a>(
     }
 }
 
-/// Writes without an acknowledgement, by the unique values they would leave behind.
+/// Writes without an acknowledgement, by the unique values they would leave behind. What failed wrote nothing: where a
+/// client has tried again, the value is that of the write of unknown outcome.
 pub(crate) fn doubtful<'a>(index: &Index<'a>) -> FastMap<&'a str, u32> {
     let mut values = FastMap::default();
     for (position, op) in index.ops.iter().enumerate() {
@@ -275,10 +269,27 @@ pub(crate) fn doubtful<'a>(index: &Index<'a>) -> FastMap<&'a str, u32> {
         }
         let number = u32::try_from(position).unwrap_or(u32::MAX);
         for value in values_of(&op.call.request) {
-            values.insert(value, number);
+            if op.unknown() || !values.contains_key(value) {
+                values.insert(value, number);
+            }
         }
     }
     values
+}
+
+/// Writes of unknown outcome that would leave the value of another one behind: which of them it shows is not known.
+pub(crate) fn alike(index: &Index<'_>) -> FastSet<u32> {
+    let mut writers: FastMap<&str, u32> = FastMap::default();
+    let mut alike = FastSet::default();
+    for number in unknown(index, |_| true) {
+        for value in values_of(&index.ops[number as usize].call.request) {
+            let other = writers.insert(value, number);
+            if let Some(other) = other.filter(|other| *other != number) {
+                alike.extend([other, number]);
+            }
+        }
+    }
+    alike
 }
 
 /// Deletes of unknown outcome that stand alone, in the order of their calls.
@@ -293,6 +304,12 @@ pub(crate) fn unknown(index: &Index<'_>, is: impl Fn(&Request) -> bool) -> Vec<u
     positions
         .filter_map(|(position, _)| u32::try_from(position).ok())
         .collect()
+}
+
+/// Keys that a request may attach to a lease: each may be the last of its lease, which then ends unseen.
+pub(crate) fn leases_of(request: &Request) -> usize {
+    let leased = |part: &&Request| matches!(part, Request::Put { lease, .. } if *lease != 0);
+    request.parts().filter(leased).count()
 }
 
 /// Values that a request would write.

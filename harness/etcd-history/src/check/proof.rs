@@ -6,12 +6,11 @@
 
 use super::log::{self, Log};
 use super::placement::{self, Part};
+use super::used;
 use super::words;
 use crate::hash::FastMap;
 use crate::index::{Index, Moment, Op};
-use crate::record::{
-    KeyValue, Nanos, OpId, Outcome, Record, Request, Response, WatchEvent, WatchRecord,
-};
+use crate::record::{KeyValue, Nanos, OpId, Outcome, Record, Response, WatchEvent, WatchRecord};
 
 /// The revisions that were known to exist, by time: times and revisions both grow.
 #[derive(Debug, Default)]
@@ -267,11 +266,14 @@ pub(crate) fn told_by(record: &Record) -> String {
 }
 
 /// The highest revision that can have been made: the highest acknowledged one or one that a fault made, and one for
-/// each write of unknown outcome and for each key that a lease may have taken along. Absent when nothing was
-/// acknowledged.
+/// each write of unknown outcome and for each key that a lease may have taken along. Where it is not known what was
+/// there before the run, each revision of then may have left a lease. Absent when nothing was acknowledged.
 pub(crate) fn ceiling(index: &Index<'_>, log: &Log<'_>) -> Option<i64> {
     let mut highest = None;
-    let mut unseen = placement::base(index, log).attached();
+    let base = used::base(index, log);
+    let before = used::unknown_base(index, log).map(|_| base.revision.saturating_sub(1));
+    let before = before.and_then(|before| usize::try_from(before).ok());
+    let mut unseen = base.attached().saturating_add(before.unwrap_or(0));
     for op in &index.ops {
         match op.acked() {
             Some(acked) => {
@@ -282,23 +284,12 @@ pub(crate) fn ceiling(index: &Index<'_>, log: &Log<'_>) -> Option<i64> {
             None if op.failed() => continue,
             None => unseen += 1,
         }
-        unseen += leases_of(&op.call.request);
+        unseen += placement::leases_of(&op.call.request);
     }
     let unseen = i64::try_from(unseen).unwrap_or(i64::MAX);
     let by_faults = index.fault_writes.last().copied();
     let highest = highest.map(|revision| by_faults.map_or(revision, |last| last.max(revision)));
     highest.map(|revision: i64| revision.saturating_add(unseen))
-}
-
-/// Keys that a request may attach to a lease: each may be the last of its lease, which then ends unseen.
-pub(crate) fn leases_of(request: &Request) -> usize {
-    match request {
-        Request::Put { lease, .. } => usize::from(*lease != 0),
-        Request::Txn {
-            then, otherwise, ..
-        } => then.iter().chain(otherwise).map(leases_of).sum(),
-        _ => 0,
-    }
 }
 
 /// Writes without an acknowledgement that an answer or a previous key shows, by the revision that they made.

@@ -18,9 +18,10 @@ use super::log;
 use super::placement::{self, Part};
 use super::proof;
 use super::store::{Change, Store};
+use super::used;
 use super::witness::Reached;
 use super::words;
-use crate::hash::FastMap;
+use crate::hash::{FastMap, FastSet};
 use crate::index::Op;
 use crate::record::{KeyEvent, Nanos, OpId, Request};
 
@@ -82,7 +83,7 @@ enum What {
 
 /// Searches for an order of all operations, from the beginning.
 pub(crate) fn search(case: &Case<'_>, steps_max: u64) -> Found {
-    let store = placement::base(case.index, case.log);
+    let store = used::base(case.index, case.log);
     let reached = &case.replayed.reached;
     let begin = Reached {
         store,
@@ -234,14 +235,28 @@ impl<'c, 'a> Search<'c, 'a> {
     fn new(case: &'c Case<'a>, begin: &Reached<'a>, steps_max: u64) -> Self {
         let mut sighted: FastMap<u32, i64> = FastMap::default();
         let mut explained: Vec<i64> = Vec::new();
+        // What was acknowledged there shows no other write, also where a client has tried again with the same value.
+        let mut claimed: FastSet<i64> = FastSet::default();
+        for op in &case.index.ops {
+            let Some(acked) = op.acked() else { continue };
+            match placement::part(&op.call.request, acked.response) {
+                Some(Part::Changes) => _ = claimed.insert(acked.revision),
+                Some(Part::Revokes) => explained.push(acked.revision),
+                _ => {}
+            }
+        }
+        explained.extend(&claimed);
         let values = placement::doubtful(case.index);
         for (revision, op) in proof::sightings(case.index, &values) {
             explained.push(revision);
-            sighted.insert(op, revision);
+            if !claimed.contains(&revision) {
+                sighted.insert(op, revision);
+            }
         }
         for (revision, entry) in case.log.entries() {
             explained.push(revision);
-            for event in entry.events {
+            let events = entry.events.iter().filter(|_| !claimed.contains(&revision));
+            for event in events {
                 if let KeyEvent::Put { kv, .. } = event
                     && let Some(op) = values.get(kv.value.as_str())
                 {
@@ -251,13 +266,7 @@ impl<'c, 'a> Search<'c, 'a> {
         }
         let mut unseen = begin.store.attached();
         for op in &case.index.ops {
-            if let Some(acked) = op.acked()
-                && placement::part(&op.call.request, acked.response)
-                    .is_some_and(|part| part != Part::Reads)
-            {
-                explained.push(acked.revision);
-            }
-            unseen += usize::from(op.unknown()) + proof::leases_of(&op.call.request);
+            unseen += usize::from(op.unknown()) + placement::leases_of(&op.call.request);
         }
         let unseen_max = i64::try_from(unseen).unwrap_or(i64::MAX);
         explained.extend(&case.index.fault_writes);

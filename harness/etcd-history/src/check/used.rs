@@ -2,9 +2,20 @@
 
 use super::log::Log;
 use super::placement;
-use super::proof;
+use super::store::Store;
 use crate::index::Index;
 use crate::record::Request;
+
+/// Where the replay starts. An etcd that was used before shows itself in reads before the first write, of which one at
+/// least is of a range. Else it is a new one, which starts at its first revision and is empty, or nothing is known of
+/// it in front of the lowest revision that was ever seen.
+pub(crate) fn base<'a>(index: &Index<'a>, log: &Log<'a>) -> Store<'a> {
+    if let Some(store) = placement::read(index) {
+        return store;
+    }
+    let used = unknown_base(index, log).and_then(|_| placement::lowest(index, log));
+    Store::at(used.map_or(1, |(lowest, _)| lowest.max(1)), &[])
+}
 
 /// Why it is not known. Where no range was read, more revisions were there than writes that no one saw can have made.
 pub(crate) fn unknown_base(index: &Index<'_>, log: &Log<'_>) -> Option<String> {
@@ -36,5 +47,5 @@ pub(crate) fn unseen(request: &Request) -> usize {
             Request::Put { .. } | Request::Delete { .. } | Request::LeaseRevoke { .. }
         )
     };
-    usize::from(request.parts().any(changes)) + proof::leases_of(request)
+    usize::from(request.parts().any(changes)) + placement::leases_of(request)
 }

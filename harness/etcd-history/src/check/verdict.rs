@@ -139,11 +139,13 @@ impl Findings {
     pub(crate) fn violation(&mut self, explanation: String, mut ops: Vec<OpId>) {
         ops.truncate(NAMED_OPS_MAX);
         self.violations += 1;
-        self.first.get_or_insert((explanation, ops));
+        self.first
+            .get_or_insert_with(|| (on_one_line(explanation), ops));
     }
 
     /// A reason why nothing is proved; the same one again says no more.
     pub(crate) fn doubt(&mut self, reason: String) {
+        let reason = on_one_line(reason);
         if !self.doubts.contains(&reason) {
             self.doubts.push(reason);
         }
@@ -195,6 +197,18 @@ impl Findings {
     }
 }
 
+/// Without what a key may have that a terminal would take for an order, or for the end of a line.
+fn on_one_line(text: String) -> String {
+    if !text.contains(char::is_control) {
+        return text;
+    }
+    let plain = |c: char| match c.is_control() {
+        true => c.escape_default().to_string(),
+        false => c.to_string(),
+    };
+    text.chars().map(plain).collect()
+}
+
 fn listed(reasons: &[String]) -> String {
     let more = reasons.len().saturating_sub(REASONS_MAX);
     let mut text = reasons[..reasons.len() - more].join("; ");
@@ -237,6 +251,18 @@ mod tests {
         assert_eq!(worst(&all[..2]), (Severity::NotJudged, Some(&late)));
         assert_eq!(worst(&[pass]), (Severity::Pass, None));
         assert_eq!(worst(&[]), (Severity::Inconclusive, None));
+    }
+
+    #[test]
+    fn what_a_key_holds_is_neither_a_line_nor_an_order_to_a_terminal() {
+        let text = || "k\u{e4}\n\u{1b}[2J is lost".to_owned();
+        let plain = "k\u{e4}\\n\\u{1b}[2J is lost";
+        let mut findings = Findings::default();
+        findings.doubt(text());
+        assert_eq!(findings.verdict("a").explanation(), plain);
+        let mut findings = Findings::default();
+        findings.violation(text(), Vec::new());
+        assert_eq!(findings.verdict("a").explanation(), plain);
     }
 
     #[test]

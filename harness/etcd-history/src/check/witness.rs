@@ -96,7 +96,7 @@ pub(crate) enum Stop {
         /// The revision.
         revision: i64,
     },
-    /// Nothing tells what was there before.
+    /// Nothing tells what was there before, or which of several writes was seen.
     Unknown {
         /// Why, in words.
         reason: String,
@@ -108,7 +108,7 @@ pub(crate) fn replay<'a>(index: &Index<'a>, log: &Log<'a>, known: &Known) -> Rep
     let (mut placed, past) = placement::place(index);
     let doubtful = placement::doubtful(index);
     let sighted = proof::sightings(index, &doubtful);
-    let store = placement::base(index, log);
+    let store = used::base(index, log);
     let mut replay = Replay {
         index,
         log,
@@ -119,6 +119,7 @@ pub(crate) fn replay<'a>(index: &Index<'a>, log: &Log<'a>, known: &Known) -> Rep
         deleters: deleters(index, log, (&doubtful, &sighted)),
         sighted,
         doubtful,
+        alike: placement::alike(index),
         loose: Loose::of(index),
         guessed: false,
         guesses: FastSet::default(),
@@ -168,6 +169,7 @@ struct Replay<'c, 'a> {
     store: Store<'a>,
     changes: Vec<Change<'a>>,
     doubtful: FastMap<&'a str, u32>,
+    alike: FastSet<u32>,
     /// Writes without an acknowledgement that answers show, by revision.
     sighted: FastMap<i64, u32>,
     /// Deletes of unknown outcome without a mark.
@@ -194,16 +196,15 @@ impl<'a> Replay<'_, 'a> {
     }
 
     fn run(&mut self, placed: &mut [Placed], next: &mut usize, end: i64) -> Result<(), Stop> {
-        if let Some(early) = placed.first().filter(|p| p.revision < self.store.revision) {
+        let base = self.store.revision;
+        *next = placed.partition_point(|p| p.revision < base);
+        let mut early = placed[..*next].iter();
+        if let Some(early) = early.find(|p| p.part == Part::Changes) {
             return Err(self.violation(
                 early.op,
-                &format!(
-                    "its revision is below {}, where the run began",
-                    self.store.revision
-                ),
+                &format!("its revision is below {base}, where the run began"),
             ));
         }
-        let base = self.store.revision;
         // Reads of what was before the run cannot be compared.
         self.past_next = self.past.partition_point(|p| p.revision < base);
         self.observe(placed, next)?;
@@ -348,6 +349,10 @@ impl<'a> Replay<'_, 'a> {
         (revision, entry): (i64, Option<Entry<'_, 'a>>),
         told: &str,
     ) -> Result<(), Stop> {
+        if self.alike.contains(&owner) {
+            let reason = words::alike(self.index, &self.op(owner));
+            return Err(Stop::Unknown { reason });
+        }
         if self.op(owner).failed() {
             let why = format!("it failed for certain, yet at revision {revision} {told}");
             return Err(self.violation(owner, &why));

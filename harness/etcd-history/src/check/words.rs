@@ -31,35 +31,41 @@ pub(crate) fn op(index: &Index<'_>, op: &Op<'_>) -> String {
     )
 }
 
+/// Why a write of unknown outcome proves nothing where its value was seen.
+pub(crate) fn alike(index: &Index<'_>, op: &Op<'_>) -> String {
+    let told = self::op(index, op);
+    format!(
+        "another operation of unknown outcome writes the value of {told}, which of them was seen is not known"
+    )
+}
+
 /// A request in a few words.
 pub(crate) fn request(request: &Request) -> String {
     match request {
-        Request::Put { key, value, .. } => format!("put {key} = {}", shown(value)),
+        Request::Put { key, value, .. } => format!("put {} = {}", named(key), shown(value)),
         Request::Range {
             key,
-            range_end: None,
-            revision: 0,
-            ..
-        } => format!("get {key}"),
-        Request::Range {
-            key,
-            range_end: None,
+            range_end,
             revision,
             ..
-        } => format!("get {key} at revision {revision}"),
-        Request::Range {
-            key,
-            range_end: Some(end),
-            ..
-        } => format!("range [{key}, {})", shown(end)),
+        } => {
+            let keys = match range_end {
+                None => format!("get {}", named(key)),
+                Some(end) => format!("range [{}, {})", named(key), shown(end)),
+            };
+            match *revision {
+                0 => keys,
+                revision => format!("{keys} at revision {revision}"),
+            }
+        }
         Request::Delete {
             key,
             range_end: None,
-        } => format!("delete {key}"),
+        } => format!("delete {}", named(key)),
         Request::Delete {
             key,
             range_end: Some(end),
-        } => format!("delete [{key}, {})", shown(end)),
+        } => format!("delete [{}, {})", named(key), shown(end)),
         Request::Txn {
             compare,
             then,
@@ -84,6 +90,14 @@ pub(crate) fn request(request: &Request) -> String {
     }
 }
 
+/// A key; one without a letter is seen, too.
+fn named(key: &str) -> String {
+    match key {
+        "" => "\"\"".to_owned(),
+        key => shown(key),
+    }
+}
+
 /// Text cut to a readable length.
 pub(crate) fn shown(text: &str) -> String {
     if text.chars().count() <= SHOWN_CHARS_MAX {
@@ -91,4 +105,26 @@ pub(crate) fn shown(text: &str) -> String {
     }
     let head: String = text.chars().take(SHOWN_CHARS_MAX).collect();
     format!("{}...", head.escape_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::test_support::{get_at, put};
+
+    #[test]
+    fn a_request_is_told_from_others_and_in_few_words_whatever_its_keys() {
+        assert_eq!(request(&get_at("a", 7)), "get a at revision 7");
+        assert_eq!(request(&put("", "1")), "put \"\" = 1");
+        let range = Request::Range {
+            key: "k/".repeat(100),
+            range_end: Some("\0".to_owned()),
+            limit: 0,
+            serializable: false,
+            revision: 7,
+        };
+        let cut = "k/".repeat(SHOWN_CHARS_MAX / 2);
+        let told = format!("range [{cut}..., \\u{{0}}) at revision 7");
+        assert_eq!(request(&range), told);
+    }
 }

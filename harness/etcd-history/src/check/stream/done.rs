@@ -46,10 +46,19 @@ impl Done {
     }
 
     pub(super) fn words(&self, start: Nanos) -> String {
-        let since = Index {
-            start,
-            ..Index::default()
-        };
-        words::op(&since, &self.op())
+        words::op(&since(start), &self.op())
+    }
+
+    /// Why it proves nothing where its value was seen.
+    pub(super) fn alike(&self, start: Nanos) -> String {
+        words::alike(&since(start), &self.op())
+    }
+}
+
+/// What is needed to say when something was.
+fn since(start: Nanos) -> Index<'static> {
+    Index {
+        start,
+        ..Index::default()
     }
 }

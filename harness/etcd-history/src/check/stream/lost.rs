@@ -3,7 +3,7 @@
 use super::done::Done;
 use crate::check::placement;
 use crate::check::used;
-use crate::hash::FastMap;
+use crate::hash::{FastMap, FastSet};
 use crate::record::Request;
 
 /// One of them.
@@ -19,6 +19,8 @@ pub(super) struct Lost {
 pub(super) struct Losses {
     all: Vec<Lost>,
     by_value: FastMap<Box<str>, usize>,
+    /// Those of unknown outcome that would leave the value of another one behind.
+    alike: FastSet<usize>,
     /// Deletes of unknown outcome without a mark, in the order in which they were given up.
     loose: Vec<usize>,
     /// Transactions of unknown outcome that may delete and put.
@@ -30,10 +32,23 @@ pub(super) struct Losses {
 impl Losses {
     pub(super) fn add(&mut self, done: Done) {
         let at = self.all.len();
+        let unknown = done.op().unknown();
         for value in placement::values_of(&done.call.request) {
-            self.by_value.insert(Box::from(value), at);
+            let other = self
+                .by_value
+                .get(value)
+                .copied()
+                .filter(|other| *other != at);
+            let other = other.filter(|other| self.all[*other].done.op().unknown());
+            // What failed wrote nothing.
+            if unknown || other.is_none() {
+                self.by_value.insert(Box::from(value), at);
+            }
+            if let Some(other) = other.filter(|_| unknown) {
+                self.alike.extend([other, at]);
+            }
         }
-        if done.op().unknown() {
+        if unknown {
             match &done.call.request {
                 Request::Delete { .. } => self.loose.push(at),
                 Request::Txn {
@@ -71,6 +86,11 @@ impl Losses {
     /// The one that would have written this value.
     pub(super) fn of_value(&self, value: &str) -> Option<usize> {
         self.by_value.get(value).copied()
+    }
+
+    /// True where its value does not tell that it was it.
+    pub(super) fn is_alike(&self, at: usize) -> bool {
+        self.alike.contains(&at)
     }
 
     pub(super) fn get(&self, at: usize) -> &Lost {

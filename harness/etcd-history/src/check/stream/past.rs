@@ -26,7 +26,7 @@ pub(super) struct Pasts {
     all: VecDeque<Past>,
 }
 
-/// How an event stands to what its revision changed.
+/// How events stand to what their revision changed.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Late {
     Agrees,
@@ -48,14 +48,14 @@ impl Pasts {
         self.all.push_back(Past { changes, sure });
     }
 
-    /// Compares the event of a revision that is so far in front of the last one.
-    pub(super) fn compare(&self, event: &KeyEvent, revision: i64, before: i64) -> Late {
+    /// Compares events of a revision that is so far in front of the last one.
+    pub(super) fn compare(&self, events: &[KeyEvent], revision: i64, before: i64) -> Late {
         let back = usize::try_from(before).ok();
         let at = back.and_then(|back| self.all.len().checked_sub(back.checked_add(1)?));
         let Some(past) = at.and_then(|at| self.all.get(at)) else {
             return Late::Forgotten;
         };
-        match agree(&past.changes, &[event], revision, None) {
+        match agree(&past.changes, events, revision, None) {
             Ok(()) => Late::Agrees,
             Err(why) if past.sure => Late::Differs(why),
             Err(why) => Late::Doubtful(why),

@@ -180,28 +180,37 @@ impl Replay {
 
     /// What a watcher was sent at one time.
     pub(super) fn see_all(&mut self, events: Vec<KeyEvent>) -> Result<(), Stop> {
+        let mut run: Vec<KeyEvent> = Vec::new();
         for event in events {
-            self.see(event)?;
+            let other = |last: &KeyEvent| log::revision(last) != log::revision(&event);
+            if run.last().is_some_and(other) {
+                self.see(std::mem::take(&mut run))?;
+            }
+            run.push(event);
         }
-        Ok(())
+        self.see(run)
     }
 
-    fn see(&mut self, event: KeyEvent) -> Result<(), Stop> {
+    /// Events of one revision.
+    fn see(&mut self, run: Vec<KeyEvent>) -> Result<(), Stop> {
+        let Some(revision) = run.first().map(log::revision) else {
+            return Ok(());
+        };
         if !self.begun {
-            self.early.get_or_insert_default().seen.push(event);
+            self.early.get_or_insert_default().seen.extend(run);
             return Ok(());
         }
-        let revision = log::revision(&event);
         let behind = revision.saturating_sub(self.store.revision);
         if behind <= 0 {
-            return self.see_late(&event, revision, behind.saturating_neg());
+            return self.see_late(&run, revision, behind.saturating_neg());
         }
         // The key before it may show a write that nothing else shows.
-        let shows = log::previous(&event).is_some_and(|kv| kv.mod_revision < revision);
+        let mut previous = run.iter().filter_map(log::previous);
+        let shows = previous.any(|kv| kv.mod_revision < revision);
         self.stalled &= behind != 1 && !shows;
         match self.ring.slot(behind) {
             Some(slot) => {
-                slot.see(event);
+                slot.see(run);
                 Ok(())
             }
             None => Err(self.too_far(revision)),
@@ -209,11 +218,11 @@ impl Replay {
     }
 
     /// What a watcher was sent of a revision that is replayed.
-    fn see_late(&mut self, event: &KeyEvent, revision: i64, before: i64) -> Result<(), Stop> {
-        match self.past.compare(event, revision, before) {
+    fn see_late(&mut self, run: &[KeyEvent], revision: i64, before: i64) -> Result<(), Stop> {
+        match self.past.compare(run, revision, before) {
             Late::Agrees => Ok(()),
             Late::Forgotten => {
-                self.tally.late_events += 1;
+                self.tally.late_events += run.len();
                 Ok(())
             }
             Late::Doubtful(why) => Err(Stop::Unsure(format!(
@@ -276,10 +285,7 @@ impl Replay {
             self.tally.placed -= 1;
             self.place(done, part, revision)?;
         }
-        for event in early.seen {
-            self.see(event)?;
-        }
-        Ok(())
+        self.see_all(early.seen)
     }
 
     /// Without such a read: an etcd that is new, unless its first revisions are more than writes that no one saw can
@@ -454,6 +460,9 @@ impl Replay {
     fn found(&mut self, at: usize, revision: i64, events: &[KeyEvent]) -> Result<bool, Stop> {
         let lost = self.losses.get(at);
         let start = self.start();
+        if self.losses.is_alike(at) {
+            return Err(Stop::Unsure(lost.done.alike(start)));
+        }
         if lost.done.op().failed() {
             let why = format!("it failed for certain, yet it made revision {revision}");
             return Err(lost.done.violation(start, &why));

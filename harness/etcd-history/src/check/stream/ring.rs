@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::done::Done;
+use crate::check::few::fresh;
 use crate::check::log;
 use crate::record::KeyEvent;
 
@@ -58,14 +59,15 @@ impl Ring {
 }
 
 impl Slot {
-    /// Adds what a watcher saw, unless another one saw the same.
-    pub(super) fn see(&mut self, event: KeyEvent) {
-        if !self
-            .events
-            .iter()
-            .any(|known| log::same_after(known, &event))
-        {
-            self.events.push(event);
+    /// Adds what a watcher saw of its revision, but for what another one saw as well.
+    pub(super) fn see(&mut self, run: Vec<KeyEvent>) {
+        if self.events.is_empty() && run.len() == 1 {
+            self.events = run;
+            return;
         }
+        let fresh = fresh(&self.events, &run, log::key, log::same_after);
+        let run = run.into_iter().zip(fresh);
+        let run = run.filter_map(|(event, fresh)| fresh.then_some(event));
+        self.events.extend(run);
     }
 }

@@ -225,3 +225,90 @@ fn a_key_does_not_outlive_the_revoke_of_its_lease() {
         .violates("linearizable", "the store has no such key there");
     revoked(2, &[held]).violates("linearizable", "its revision is not a new one");
 }
+
+#[test]
+fn a_write_that_is_tried_again_with_its_value_is_no_violation() {
+    let shown = |story: Story| {
+        story.events(0, 9, 2, &[seen(kv("a", "1", 2))]).ok(
+            2,
+            (10, 11),
+            get("a"),
+            (2, found(&[kv("a", "1", 2)])),
+        )
+    };
+    let story = || Story::new().opened(0, 1);
+    // What failed wrote nothing, whichever was called first.
+    let again = story()
+        .failed(1, (1, 2), put("a", "1"))
+        .unknown(1, (3, 4), put("a", "1"));
+    shown(again).holds();
+    let refused = story()
+        .unknown(1, (1, 2), put("a", "1"))
+        .failed(1, (3, 4), put("a", "1"));
+    shown(refused).holds();
+    // Both happened, and no one saw the first.
+    Story::new()
+        .unknown(1, (1, 2), put("a", "1"))
+        .put(1, (3, 4), ("a", "1"), 3)
+        .ok(
+            2,
+            (5, 6),
+            get("a"),
+            (3, found(&[version("a", "1", (2, 3, 2))])),
+        )
+        .holds();
+    let both = story()
+        .unknown(1, (1, 2), put("a", "1"))
+        .unknown(1, (3, 4), put("a", "1"));
+    let new = version("a", "1", (2, 3, 2));
+    let history = shown(both)
+        .events(0, 12, 3, &[seen(new.clone())])
+        .ok(2, (13, 14), get("a"), (3, found(&[new])))
+        .history();
+    let told = "writes the value of op";
+    inconclusive(&check::linearizable(&history), told);
+    let Ok(live) = check::stream(history.records.into_iter().map(Ok::<_, Infallible>));
+    inconclusive(&live, told);
+}
+
+#[test]
+fn a_read_of_an_older_revision_that_gets_another_answer_is_seen() {
+    let old = Request::Range {
+        key: "a".into(),
+        range_end: None,
+        limit: 0,
+        serializable: true,
+        revision: 2,
+    };
+    let story = |response| {
+        Story::new()
+            .put(1, (1, 2), ("a", "1"), 2)
+            .put(1, (3, 4), ("a", "2"), 3)
+            .ok(2, (5, 6), old.clone(), (3, response))
+    };
+    story(found(&[kv("a", "1", 2)])).passes("reads");
+    let told = "the answer is of another kind than get a at revision 2";
+    story(Response::Put {}).violates("reads", told);
+}
+
+#[test]
+fn what_was_read_before_all_was_read_may_be_older() {
+    // A lease of before the run ends between the two reads.
+    let held = KeyValue {
+        lease: 7,
+        ..kv("a", "0", 5)
+    };
+    let story = |read: i64| {
+        Story::new()
+            .ok(1, (1, 2), two_keys(), (10, found(&[])))
+            .ok(
+                2,
+                (read, read + 1),
+                get("a"),
+                (9, found(std::slice::from_ref(&held))),
+            )
+            .put(1, (50, 51), ("b", "1"), 11)
+    };
+    story(0).holds();
+    story(20).violates("linearizable", "revision 10 had happened by 0.002000 s");
+}

@@ -21,6 +21,9 @@ fn members_agree_by_hash_and_by_dump() {
             "agreement",
             "the stores of etcd-0 and etcd-1 differ at revision 9",
         );
+    // Of revisions that are not named.
+    let newest = Story::new().hash("etcd-0", 0, 1).hash("etcd-1", 0, 2);
+    newest.passes("agreement");
     let dumps = |value: &str| {
         Story::new()
             .dump(1, "etcd-0", (2, &[kv("a", "1", 2)]))

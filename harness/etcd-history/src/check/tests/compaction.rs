@@ -305,3 +305,15 @@ fn what_names_no_revision_is_hardly_refused_because_of_one() {
     future(put("b", "x")).violates("reads", unasked);
     future(get_at("a", 40)).passes("reads");
 }
+
+#[test]
+fn a_new_etcd_is_compacted_to_revision_0_once() {
+    let compact = |story: Story, t| {
+        let request = Request::Compact { revision: 0 };
+        story.ok(7, (t, t + 1), request, (11, Response::Compact {}))
+    };
+    let once = || compact(written(), 10_100);
+    assert!(judge(once(), "reads", None).passed());
+    let twice = judge(compact(once(), 10_200), "reads", None);
+    violates(&twice, "compacted a revision that was compacted (to 0)");
+}

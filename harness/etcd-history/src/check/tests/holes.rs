@@ -550,6 +550,20 @@ fn an_etcd_that_was_used_before_and_not_read_proves_nothing() {
         let Ok(verdict) = crate::check::stream(records);
         inconclusive(&verdict, words);
     }
+    // What was there before was written by others, and their leases may end.
+    let old = [kv("j", "0", 50), version("k", "a", (50, 101, 2))];
+    told(false)
+        .dump(9, "etcd-0", (101, &old))
+        .passes("durability");
+    told(true).progress(0, 9, 102).passes("watch");
+    told(true)
+        .progress(0, 9, 202)
+        .violates("watch", "clients cannot have made more than 200");
+    // Of reads that may be old nothing else is known.
+    let old = (100, found(&[kv("j", "0", 50)]));
+    Story::new()
+        .ok(1, (1, 2), local_get("j"), old)
+        .proves_nothing("linearizable", "the store was at revision 100");
     // A new one of which the first write was lost.
     let lost = Story::new().unknown(2, (1, 2), put("c", "0"));
     let lost = lost.put(1, (1, 2), ("k", "a"), 3);
@@ -557,4 +571,20 @@ fn an_etcd_that_was_used_before_and_not_read_proves_nothing() {
     Story::new()
         .put(1, (1, 2), ("k", "a"), 3)
         .proves_nothing("linearizable", "the store was at revision 2");
+}
+
+#[test]
+fn a_first_write_that_was_lost_where_no_one_watched_is_part_of_the_run() {
+    // It made revision 2, and the watcher asks for what comes behind it.
+    let story = |left: KeyValue| {
+        let new = version("a", "2", (2, 3, 2));
+        Story::new()
+            .opened(0, 3)
+            .unknown(1, (1, 2), put("a", "1"))
+            .put(2, (3, 4), ("a", "2"), 3)
+            .events(0, 5, 3, &[seen(new)])
+            .ok(2, (6, 7), get("a"), (3, found(&[left])))
+    };
+    story(version("a", "2", (2, 3, 2))).passes("linearizable");
+    story(kv("a", "2", 3)).violates("linearizable", "nothing tells what made revision 2");
 }

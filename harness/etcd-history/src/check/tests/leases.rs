@@ -406,3 +406,18 @@ fn a_dump_by_a_clock_that_went_back_says_nothing_of_leases() {
     let verdict = dump(3_000).verdict_as_told("durability");
     assert!(verdict.passed(), "{verdict:?}");
 }
+
+#[test]
+fn no_lease_has_the_number_0() {
+    let asked = |request, response| Story::new().ok(1, (1, 2), request, (1, response));
+    let keep = |ttl| {
+        asked(
+            Request::LeaseKeepAlive { id: 0 },
+            Response::LeaseKeepAlive { ttl },
+        )
+    };
+    keep(0).passes("leases");
+    keep(9).violates("leases", "found lease 0");
+    let revoked = asked(Request::LeaseRevoke { id: 0 }, Response::LeaseRevoke {});
+    revoked.violates("leases", "found lease 0");
+}

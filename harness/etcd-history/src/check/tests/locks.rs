@@ -1,7 +1,7 @@
 //! Locks with fencing: holders one after the other, and all ways in which two of them write.
 
 use crate::check::test_support::*;
-use crate::check::{Expectations, Finding};
+use crate::check::{self, Expectations, Finding};
 use crate::record::{Compare, Request, Response};
 
 fn take(lock: &str, lease: i64) -> Request {
@@ -128,4 +128,34 @@ fn a_lock_that_one_client_holds_alone_proves_nothing_where_it_must_be_contested(
     inconclusive(&both().verdict("locks", &contested(2)), "1 of 2 keys");
     let nothing = Story::new().put(1, (1, 2), ("a", "1"), 2);
     inconclusive(&nothing.verdict("locks", &contested(1)), "no holder");
+}
+
+#[test]
+fn a_transaction_that_compares_a_key_without_a_lease_is_no_write_under_a_lock() {
+    let written = || {
+        Story::new()
+            .put(1, (1, 2), ("a", "1"), 2)
+            .put(1, (3, 4), ("c", "1"), 3)
+    };
+    let stories = [
+        written()
+            .ok(1, (5, 6), write(("c", 3), "x"), (4, done()))
+            .ok(1, (7, 8), write(("a", 2), "y"), (5, done())),
+        written().ok(1, (5, 6), write(("c", 2), "x"), (3, refused())),
+    ];
+    for story in stories {
+        let verdicts = check::all(&story.history(), &small());
+        assert!(verdicts.iter().all(|verdict| verdict.check != "locks"));
+    }
+}
+
+#[test]
+fn a_write_that_is_refused_before_its_lock_is_there_says_nothing_of_it() {
+    let story = |refused_at| {
+        Story::new()
+            .ok(1, (1, 2), write(("lock", 5), "a"), (refused_at, refused()))
+            .ok(1, (3, 4), write(("lock", 5), "b"), (7, done()))
+    };
+    story(3).passes("locks");
+    story(6).violates("locks", "which was gone");
 }

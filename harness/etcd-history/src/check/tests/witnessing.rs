@@ -8,6 +8,7 @@ use crate::check::placement;
 use crate::check::proof::Known;
 use crate::check::search::{self, Found, STEPS_MAX};
 use crate::check::store::Store;
+use crate::check::used;
 use crate::check::witness::{self, Stop};
 use crate::check::{Case, Expectations};
 use crate::history::History;
@@ -119,7 +120,7 @@ fn witness_search_and_brute_force_agree() {
         };
         let found = search::search(&case, STEPS_MAX);
         let ops: Vec<Op<'_>> = index.ops.iter().copied().filter(takes_part).collect();
-        let possible = some_order(&placement::base(&index, &blind), &ops);
+        let possible = some_order(&used::base(&index, &blind), &ops);
         assert_eq!(
             found == Found::Order,
             possible,
