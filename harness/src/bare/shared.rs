@@ -1,7 +1,6 @@
 //! Scenarios of a Kubernetes cluster that bare members can run, too: nothing but faults that they can have. Pure.
 
 use crate::bare::faults::is_possible;
-use crate::faults::Fault;
 use crate::scenario::{Act, Guard, Reach, Scenario, Trial, catalog};
 
 /// Where a scenario can run.
@@ -50,23 +49,15 @@ fn is_bare(trial: &Trial) -> bool {
         && trial.replaced_after.is_none()
         && !(trial.small_volumes || trial.growing || trial.outside)
         && !trial.recovers_under_fault
-        && !kills_in_turn(trial)
         && trial.guard == Guard::Open
         && trial.reach == Reach::Usual
         && trial.settings.iter().all(of_etcd)
 }
 
-/// True when members are killed one after the other: Docker may give each the other's address when they are started.
-fn kills_in_turn(trial: &Trial) -> bool {
-    let mut kills = trial.faults.iter();
-    let mut killed = || kills.any(|fault| matches!(fault, Fault::KillProcess { .. }));
-    killed() && killed()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::faults::{Deletion, Selector};
+    use crate::faults::{Deletion, Fault, Selector};
 
     #[test]
     fn what_needs_pods_nodes_or_the_operator_runs_in_a_cluster_alone() {
@@ -76,6 +67,7 @@ mod tests {
             "failover::follower_etcd_killed",
             "failover::election_on_demand",
             "failover::leader_frozen",
+            "failover::two_leaders_in_a_row",
             "partition::leader_cut_off_from_peers",
             "partition::leader_cut_off_from_everybody",
             "partition::leader_in_the_minority",
@@ -89,7 +81,6 @@ mod tests {
         for kind in [
             "failover::leader_pod_deleted",
             "failover::leader_etcd_killed_clients_led",
-            "failover::two_leaders_in_a_row",
             "partition::leader_cut_off_from_clients",
             "partition::names_do_not_resolve",
             "node::leader_node_paused",

@@ -1,7 +1,5 @@
 //! Which users may read what the program writes.
 
-#![expect(clippy::unwrap_used, reason = "a test that breaks has to stop")]
-
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
