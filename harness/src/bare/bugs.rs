@@ -28,7 +28,7 @@ pub struct Bug {
     pub budget: Duration,
     /// The checks that show it.
     pub checks: &'static [&'static str],
-    /// A part of the panic with which a member ends that shows it, or of its stack.
+    /// A part of the panic or the error with which a member ends that shows it, or of the panic's stack.
     pub panic: Option<&'static str>,
     scenario: Scenario,
 }
@@ -402,7 +402,7 @@ fn stale_read() -> Bug {
 fn read_without_client() -> Bug {
     Bug {
         name: "14891",
-        how: "300 operations a second, a third of them a read in a transaction with its compare 1000 times; all members \
+        how: "60 operations a second, a third of them a read in a transaction with its compare 5000 times; all members \
               are frozen for two seconds at once",
         affected: "v3.5.6",
         fixed: "v3.5.7",
@@ -421,11 +421,11 @@ fn read_without_client() -> Bug {
         .once()
         // Clients give up after one second.
         .lasts(2)
-        .operations_s(300)
+        .operations_s(60)
         // The read comes behind the compares, which take milliseconds.
-        .compares(1000)
+        .compares(5000)
         .guarded_reads()
-        .setting("max-txn-ops", "1000")
+        .setting("max-txn-ops", "5000")
         .promise(Promise::default().loses_quorum()),
     }
 }

@@ -15,7 +15,7 @@ struct Ended {
     exit_code: i64,
     /// The same in words, with what it said last.
     told: String,
-    /// The panic that its log ends with, and the stack behind it.
+    /// The panic that its log ends with, and the stack behind it, or the error that etcd ended with.
     panic: Option<String>,
 }
 
@@ -36,7 +36,7 @@ impl BareCluster {
         (ended.exit_code != KILLED).then_some(ended.told)
     }
 
-    /// Whether a member has ended by a panic that says this, itself or in its stack.
+    /// Whether a member has ended by a panic that says this, itself or in its stack, or by such an error.
     pub(crate) async fn has_panicked(&self, words: &str) -> bool {
         for name in self.layout().names() {
             let ended = self.end_of(&name).await;
@@ -54,7 +54,7 @@ impl BareCluster {
             return None;
         }
         let (said, panic) = match self.log_since_start(name, LINES).await {
-            Ok(log) => (last_words(&log), panic_of(&log)),
+            Ok(log) => (last_words(&log), panic_of(&log).or_else(|| fatal_of(&log))),
             Err(why) => (why, None),
         };
         Some(Ended {
@@ -70,6 +70,12 @@ fn panic_of(log: &str) -> Option<String> {
     let lines: Vec<&str> = log.lines().collect();
     let begin = lines.iter().rposition(|line| line.starts_with("panic: "))?;
     Some(lines[begin..].join("\n"))
+}
+
+/// The error with which etcd has ended by itself, without a panic.
+fn fatal_of(log: &str) -> Option<String> {
+    let last = log.lines().last()?;
+    last.contains(r#""level":"fatal""#).then(|| last.to_owned())
 }
 
 /// What such a panic says, without the stack; else what a flag is refused with, in front of the usage; else the last
@@ -142,6 +148,15 @@ mod tests {
         assert!(!panicked.has_panicked("level").await, "before the panic");
         let (_docker, runs) = cluster(r#""Running":true,"ExitCode":0"#);
         assert!(!runs.has_panicked("etcdserver.warn(").await);
+    }
+
+    #[test]
+    fn etcd_ends_without_a_panic_with_what_it_logs_last_as_fatal() {
+        let fatal = r#"{"level":"fatal","msg":"discovery failed","error":"membership: too many learner members"}"#;
+        let log = format!("{{\"level\":\"info\"}}\n{fatal}\n");
+        assert_eq!(fatal_of(&log).as_deref(), Some(fatal));
+        assert_eq!(fatal_of(&format!("{log}{{\"level\":\"info\"}}\n")), None);
+        assert_eq!(fatal_of(""), None);
     }
 
     #[test]

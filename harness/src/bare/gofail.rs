@@ -8,7 +8,7 @@ use serde::Deserialize;
 use crate::faults::{FailAction, Fault};
 
 /// What the version of such a build ends with, before flags.
-const SUFFIX: &str = "-gofail";
+pub(crate) const SUFFIX: &str = "-gofail";
 /// How etcd is told to serve its failpoints: on the loopback of its own container, which no fault of the network takes
 /// from it and no other container reaches.
 pub(crate) const SERVED: &str = "GOFAIL_HTTP=127.0.0.1:22381";

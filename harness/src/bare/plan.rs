@@ -35,7 +35,7 @@ pub struct Hunt {
     pub limit: Duration,
     /// Checks that show it.
     pub checks: &'static [&'static str],
-    /// A part of the panic with which a member ends that shows it, or of its stack.
+    /// A part of the panic or the error with which a member ends that shows it, or of the panic's stack.
     pub panic: Option<&'static str>,
 }
 

@@ -87,7 +87,7 @@ pub(super) fn can_run<'a>(
 /// The version as a member of it tells it: `3.6.16` of `v3.6.16-gofail`. None of a tag of another form.
 pub(super) fn told_as(version: &str) -> Option<&str> {
     release(version)?;
-    version.strip_prefix('v')?.split('-').next()
+    Some(version.strip_prefix('v')?.trim_end_matches(gofail::SUFFIX))
 }
 
 /// The program of this version that restores a snapshot.
@@ -145,6 +145,7 @@ mod tests {
     fn a_version_is_told_without_what_only_its_tag_says() {
         assert_eq!(told_as("v3.6.16-gofail"), Some("3.6.16"));
         assert_eq!(told_as("v3.4.9"), Some("3.4.9"));
+        assert_eq!(told_as("v3.6.0-rc.2"), Some("3.6.0-rc.2"));
         assert_eq!(told_as("main"), None);
     }
 

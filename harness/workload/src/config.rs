@@ -14,7 +14,7 @@ const PROGRESS_MS: std::ops::RangeInclusive<u64> = 5..=10_000;
 /// How many revisions ahead a watch may begin.
 const FUTURE: std::ops::RangeInclusive<i64> = 0..=1_000_000;
 /// How often each compare of a transaction may be sent; etcd must be told to take so many (`max-txn-ops`).
-const COMPARES: std::ops::RangeInclusive<u32> = 1..=1000;
+const COMPARES: std::ops::RangeInclusive<u32> = 1..=5_000;
 /// How many revisions may be between two compactions at a delete that stands alone.
 const LONE_DELETES: std::ops::RangeInclusive<i64> = 0..=1_000_000;
 /// How many watches may begin beside one: with more than 511 that are behind, etcd looks at a part of them at a time.
@@ -228,7 +228,7 @@ impl Config {
             ));
         }
         if !COMPARES.contains(&rates.compares) {
-            return Err(ConfigError::Reject("compares must be between 1 and 1000"));
+            return Err(ConfigError::Reject("compares must be between 1 and 5000"));
         }
         if rates.pinned && config.service.is_some() {
             return Err(ConfigError::Reject(
@@ -350,7 +350,7 @@ mod tests {
             (r#""seed":7,"rates":{"progress_ms":4}"#, "progress_ms"),
             (r#""seed":7,"rates":{"future":-1}"#, "future"),
             (r#""seed":7,"rates":{"compares":0}"#, "compares"),
-            (r#""seed":7,"rates":{"compares":1001}"#, "compares"),
+            (r#""seed":7,"rates":{"compares":5001}"#, "compares"),
             (r#""seed":7,"rates":{"lone_deletes":-1}"#, "lone_deletes"),
             (r#""seed":7,"rates":{"crowd":451}"#, "crowd"),
             (r#""seed":7,"rates":{"clients":901}"#, "clients"),
