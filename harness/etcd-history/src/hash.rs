@@ -28,10 +28,14 @@ impl FastHasher {
 
 impl Hasher for FastHasher {
     fn write(&mut self, bytes: &[u8]) {
-        for chunk in bytes.chunks(8) {
-            let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            self.add(u64::from_le_bytes(word));
+        let (words, rest) = bytes.as_chunks();
+        for word in words {
+            self.add(u64::from_le_bytes(*word));
+        }
+        // Byte by byte: to copy so few costs a call.
+        if !rest.is_empty() {
+            let last = rest.iter().rev();
+            self.add(last.fold(0, |word, byte| word << 8 | u64::from(*byte)));
         }
     }
 

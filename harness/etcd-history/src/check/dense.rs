@@ -9,6 +9,11 @@ use crate::hash::FastHasher;
 /// Places of the smallest table.
 const SMALLEST: usize = 16;
 
+/// Entries of a table that caches do not hold.
+const LARGE: usize = 1 << 12;
+/// Most keys that are looked at together.
+const TOGETHER: usize = 96;
+
 /// Where an entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Place {
@@ -60,6 +65,43 @@ impl<V> Dense<V> {
     pub(crate) fn get_mut(&mut self, key: &[u8]) -> Option<&mut V> {
         let (_, at) = self.find(hash(key), key)?;
         self.entries.get_mut(at).map(|(_, value)| value)
+    }
+
+    /// Brings keys that will be asked for into the caches. To ask for one waits for memory twice, for its place and for
+    /// its entry, and the next question waits for that; here none waits for another.
+    pub(crate) fn warm<'k>(&self, keys: impl Iterator<Item = &'k [u8]>, look: impl Fn(&V) -> i64) {
+        if self.entries.len() < LARGE {
+            return;
+        }
+        let mut hashes = [0; TOGETHER];
+        let mut count = 0;
+        for (hash, key) in hashes.iter_mut().zip(keys) {
+            *hash = self::hash(key);
+            count += 1;
+        }
+        // As little as can be between one look and the next: a processor goes on for so many steps without an answer.
+        let places = hashes[..count].iter();
+        let places = places.map(|hash| self.places[*hash as usize & self.mask()]);
+        let seen = places.fold(0, |seen, place| seen ^ place.number);
+        std::hint::black_box(seen);
+        let entries = hashes[..count].iter().filter_map(|hash| self.first(*hash));
+        let seen = entries.fold(0, |seen, (key, value)| {
+            seen ^ i64::from(matches!(key, Brief::Short(..))) ^ look(value)
+        });
+        std::hint::black_box(seen);
+    }
+
+    /// The first entry of a hash.
+    fn first(&self, hash: u32) -> Option<&(Brief, V)> {
+        let mut at = hash as usize & self.mask();
+        loop {
+            let place = self.places.get(at)?;
+            let position = (place.number as usize).checked_sub(1)?;
+            if place.hash == hash {
+                return self.entries.get(position);
+            }
+            at = (at + 1) & self.mask();
+        }
     }
 
     pub(crate) fn insert(&mut self, key: Brief, value: V) -> Option<V> {

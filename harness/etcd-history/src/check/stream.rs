@@ -6,6 +6,7 @@
 //! without its search: where that would search, or clocks disagree, this one says that it cannot tell. What it calls a
 //! violation is one. Reads of old revisions and serializable reads are not compared.
 
+mod ahead;
 mod done;
 mod front;
 mod lost;
@@ -34,7 +35,7 @@ const WAIT_MAX: Nanos = 120_000_000_000;
 #[derive(Debug, Default)]
 pub struct Stream {
     front: Front,
-    open: FastMap<OpId, Asked>,
+    open: FastMap<OpId, Done>,
     /// Open ones, and some that no longer are, in the order of their calls.
     queue: VecDeque<Waiting>,
     /// Events of a revision that is not whole yet, by watcher and stream.
@@ -43,14 +44,6 @@ pub struct Stream {
     stop: Option<Stop>,
     operations: usize,
     uncompared: usize,
-}
-
-/// A request on its way.
-#[derive(Debug)]
-struct Asked {
-    call: Call,
-    /// The highest revision that was proved before it was called, by time.
-    floor: i64,
 }
 
 #[derive(Debug)]
@@ -168,25 +161,26 @@ impl Stream {
             t,
             highest: self.front.highest(),
         });
-        match self.open.insert(op, Asked { call, floor }) {
+        let asked = Done {
+            call: Box::new(call),
+            end: None,
+            floor,
+        };
+        match self.open.insert(op, asked) {
             None => Ok(()),
             Some(_) => Err(Stop::Unsure(format!("operation {op} is called twice"))),
         }
     }
 
     fn end(&mut self, end: Return) -> Result<(), Stop> {
-        let Some(Asked { call, floor }) = self.open.remove(&end.op) else {
+        let Some(mut done) = self.open.remove(&end.op) else {
             return Err(Stop::Unsure(format!(
                 "operation {} returns without an open call, or later than {} s after it",
                 end.op,
                 WAIT_MAX / 1_000_000_000
             )));
         };
-        let done = Done {
-            call,
-            end: Some(end),
-            floor,
-        };
+        done.end = Some(Box::new(end));
         let Some(acked) = done.op().acked() else {
             self.replay.within(&done.call.request)?;
             self.replay.losses.add(done);
@@ -198,7 +192,7 @@ impl Stream {
         };
         let revision = acked.revision;
         let below = revision.saturating_add(i64::from(part != Part::Changes));
-        if floor >= below {
+        if done.floor >= below {
             return Err(self.late(&done, below));
         }
         self.replay.place(done, part, revision)
@@ -273,7 +267,7 @@ impl Stream {
                     return first.highest.min(highest);
                 }
                 let given_up = self.open.remove(&first.op);
-                self.replay.losses.extend(given_up.map(Done::from));
+                self.replay.losses.extend(given_up);
             }
             self.queue.pop_front();
         }
@@ -281,20 +275,10 @@ impl Stream {
     }
 
     fn end_of_history(&mut self) -> Result<(), Stop> {
-        let mut left: Vec<Asked> = self.open.drain().map(|(_, asked)| asked).collect();
+        let mut left: Vec<Done> = self.open.drain().map(|(_, asked)| asked).collect();
         left.sort_by_key(|asked| asked.call.op);
-        self.replay.losses.extend(left.into_iter().map(Done::from));
+        self.replay.losses.extend(left);
         self.replay.finish()
-    }
-}
-
-impl From<Asked> for Done {
-    fn from(asked: Asked) -> Self {
-        Self {
-            call: asked.call,
-            end: None,
-            floor: asked.floor,
-        }
     }
 }
 

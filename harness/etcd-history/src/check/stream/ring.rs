@@ -65,6 +65,10 @@ impl Slot {
             .iter()
             .any(|known| log::same_after(known, &event))
         {
+            // Most revisions have one.
+            if self.events.is_empty() {
+                self.events.reserve_exact(1);
+            }
             self.events.push(event);
         }
     }
