@@ -55,3 +55,29 @@ impl Hasher for FastHasher {
         self.0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hash(bytes: &[u8]) -> u64 {
+        let mut hasher = FastHasher::default();
+        hasher.write(bytes);
+        hasher.finish()
+    }
+
+    #[test]
+    fn every_byte_counts_at_its_place() {
+        let bytes: Vec<u8> = (1..40).collect();
+        for length in 0..bytes.len() {
+            for at in 0..length {
+                let mut other = bytes[..length].to_vec();
+                other[at] ^= 0x80;
+                assert_ne!(hash(&other), hash(&bytes[..length]), "{at} of {length}");
+                other[at] ^= 0x80;
+                other.swap(0, at);
+                assert_eq!(hash(&other) == hash(&bytes[..length]), at == 0);
+            }
+        }
+    }
+}

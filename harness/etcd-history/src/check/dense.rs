@@ -249,6 +249,30 @@ mod tests {
     }
 
     #[test]
+    fn keys_are_looked_at_once_where_they_are_there() {
+        let names: Vec<String> = (0..2 * LARGE).map(|n| format!("k/{n}")).collect();
+        let looks = |dense: &Dense<usize>, from: usize| {
+            let looked = std::cell::RefCell::new(Vec::new());
+            dense.warm(names[from..].iter().map(String::as_bytes), |number| {
+                looked.borrow_mut().push(*number);
+                0
+            });
+            looked.into_inner()
+        };
+        let mut dense = Dense::default();
+        for (number, name) in names.iter().enumerate().take(LARGE - 1) {
+            dense.insert(Brief::from(name), number);
+        }
+        assert!(looks(&dense, 0).is_empty(), "a cache holds it");
+        dense.insert(Brief::from(&names[LARGE]), LARGE);
+        assert_eq!(looks(&dense, 5), Vec::from_iter(5..5 + TOGETHER));
+        let few = [LARGE - 3, LARGE - 2, LARGE];
+        assert_eq!(looks(&dense, LARGE - 3), few);
+        assert!(looks(&dense, LARGE + 1).is_empty());
+        assert!(looks(&dense, names.len()).is_empty());
+    }
+
+    #[test]
     fn entries_of_one_hash_are_told_apart_and_stay_in_reach() {
         // Places behind each other, over the end of the table, of which some go.
         let mut dense = Dense::<usize>::default();

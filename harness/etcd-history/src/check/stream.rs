@@ -25,7 +25,8 @@ use super::verdict::{Findings, Verdict};
 use crate::hash::FastMap;
 use crate::index::{Index, Op};
 use crate::record::{
-    Call, KeyEvent, Nanos, OpId, Record, Request, Response, Return, WatchEvent, WatchRecord,
+    Call, KeyEvent, Nanos, OpId, Outcome, Record, Request, Response, Return, WatchEvent,
+    WatchRecord,
 };
 
 /// An operation that is open for longer is not waited for.
@@ -75,6 +76,10 @@ impl Stream {
         if proof {
             self.front.learn(&record);
         }
+        let ended = match &record {
+            Record::Return(end) => Some(end.op),
+            _ => None,
+        };
         let judged = match record {
             Record::Call(call) => self.call(call),
             Record::Return(end) => self.end(end),
@@ -85,7 +90,7 @@ impl Stream {
             }
             _ => Ok(()),
         };
-        let settled = self.settled();
+        let settled = self.settled(ended);
         let judged = judged.and_then(|()| self.replay.advance(settled));
         self.stop = judged.err().map(|stop| self.named(stop));
     }
@@ -172,7 +177,11 @@ impl Stream {
         }
     }
 
-    fn end(&mut self, end: Return) -> Result<(), Stop> {
+    fn end(&mut self, mut end: Return) -> Result<(), Stop> {
+        // No explanation names it, and memory that is given back at once is taken again at once.
+        if let Outcome::Ok { member, .. } = &mut end.outcome {
+            *member = String::new();
+        }
         let Some(mut done) = self.open.remove(&end.op) else {
             return Err(Stop::Unsure(format!(
                 "operation {} returns without an open call, or later than {} s after it",
@@ -257,11 +266,14 @@ impl Stream {
         Ok(())
     }
 
-    /// The highest revision that nothing open can have made, and nothing open have seen an older one than.
-    fn settled(&mut self) -> i64 {
+    /// The highest revision that nothing open can have made, and nothing open have seen an older one than. `ended` is
+    /// what the newest record ended.
+    fn settled(&mut self, ended: Option<OpId>) -> i64 {
         let highest = self.front.highest();
+        // What stands first was open before that record.
+        let mut open = ended != self.queue.front().map(|first| first.op);
         while let Some(first) = self.queue.front() {
-            if self.open.contains_key(&first.op) {
+            if open || self.open.contains_key(&first.op) {
                 let newest = self.replay.newest();
                 if newest.saturating_sub(first.t) <= WAIT_MAX {
                     return first.highest.min(highest);
@@ -270,6 +282,7 @@ impl Stream {
                 self.replay.losses.extend(given_up);
             }
             self.queue.pop_front();
+            open = false;
         }
         highest
     }

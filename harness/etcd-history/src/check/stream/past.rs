@@ -89,3 +89,43 @@ impl Pasts {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::test_support::gone;
+
+    #[test]
+    fn the_newest_revisions_are_known_whatever_they_changed_and_no_others() {
+        let mut pasts = Pasts::default();
+        let key = |number: i64, of: i64| format!("k{number}/{of}");
+        let newest = 3 * PAST_MAX as i64;
+        let mut changes = Vec::new();
+        for revision in 1..=newest {
+            changes.extend((0..revision % 4).map(|of| Changed {
+                key: Brief::from(&key(revision, of)),
+                after: None,
+            }));
+            pasts.keep(&mut changes, revision % 3 > 0);
+            assert!(changes.is_empty());
+        }
+        for revision in 1..=newest {
+            let told = |of| {
+                let event = gone(&key(revision, of), revision);
+                pasts.compare(&event, revision, newest - revision)
+            };
+            if newest - revision >= PAST_MAX as i64 {
+                assert_eq!(told(0), Late::Forgotten);
+                continue;
+            }
+            let changed = revision % 4;
+            assert!((0..changed).all(|of| told(of) == Late::Agrees));
+            match told(changed) {
+                Late::Differs(_) => assert!(revision % 3 > 0),
+                other => assert!(matches!(other, Late::Doubtful(_)) && revision % 3 == 0),
+            }
+        }
+        let kept = (newest - PAST_MAX as i64 + 1..=newest).map(|revision| revision % 4);
+        assert_eq!(pasts.changes.len() as i64, kept.sum::<i64>());
+    }
+}
