@@ -79,7 +79,7 @@ impl<V> Dense<V> {
             *hash = self::hash(key);
             count += 1;
         }
-        // As little as can be between one look and the next: a processor goes on for so many steps without an answer.
+        // Little stands between one look and the next: a processor has so many steps under way and no more.
         let places = hashes[..count].iter();
         let places = places.map(|hash| self.places[*hash as usize & self.mask()]);
         let seen = places.fold(0, |seen, place| seen ^ place.number);
