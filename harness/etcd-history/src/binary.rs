@@ -189,6 +189,7 @@ impl<R: BufRead> Iterator for BinaryReader<R> {
 }
 
 /// The record of a frame's body.
+#[inline]
 fn body_of(
     body: &[u8],
     words: &mut words::Read,

@@ -28,10 +28,14 @@ impl FastHasher {
 
 impl Hasher for FastHasher {
     fn write(&mut self, bytes: &[u8]) {
-        for chunk in bytes.chunks(8) {
-            let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            self.add(u64::from_le_bytes(word));
+        let (words, rest) = bytes.as_chunks();
+        for word in words {
+            self.add(u64::from_le_bytes(*word));
+        }
+        // Byte by byte: to copy so few costs a call.
+        if !rest.is_empty() {
+            let last = rest.iter().rev();
+            self.add(last.fold(0, |word, byte| word << 8 | u64::from(*byte)));
         }
     }
 
@@ -49,5 +53,31 @@ impl Hasher for FastHasher {
 
     fn finish(&self) -> u64 {
         self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hash(bytes: &[u8]) -> u64 {
+        let mut hasher = FastHasher::default();
+        hasher.write(bytes);
+        hasher.finish()
+    }
+
+    #[test]
+    fn every_byte_counts_at_its_place() {
+        let bytes: Vec<u8> = (1..40).collect();
+        for length in 0..bytes.len() {
+            for at in 0..length {
+                let mut other = bytes[..length].to_vec();
+                other[at] ^= 0x80;
+                assert_ne!(hash(&other), hash(&bytes[..length]), "{at} of {length}");
+                other[at] ^= 0x80;
+                other.swap(0, at);
+                assert_eq!(hash(&other) == hash(&bytes[..length]), at == 0);
+            }
+        }
     }
 }

@@ -7,6 +7,9 @@ use crate::record::{
     Response, Return, Route, WatchEvent, WatchRecord,
 };
 
+/// Entries of a list for which there is space before they came: most lists have one, and keep no more than it needs.
+const SURE: usize = 4;
+
 /// What is left of the body of a frame. Every method gives nothing when it does not fit.
 pub(super) struct Body<'b> {
     pub(super) rest: &'b [u8],
@@ -15,6 +18,7 @@ pub(super) struct Body<'b> {
 
 impl Body<'_> {
     /// The record, which takes up the whole body.
+    #[inline]
     pub(super) fn record(&mut self, kind: u8, last: &mut Nanos) -> Option<Record> {
         let t = last.wrapping_add(self.signed()?);
         *last = t;
@@ -271,7 +275,11 @@ impl Body<'_> {
         if count > self.rest.len() {
             return None;
         }
-        (0..count).map(|_| entry(self)).collect()
+        let mut list = Vec::with_capacity(count.min(SURE));
+        for _ in 0..count {
+            list.push(entry(self)?);
+        }
+        Some(list)
     }
 
     fn word(&mut self) -> Option<String> {

@@ -9,6 +9,11 @@ use crate::hash::FastHasher;
 /// Places of the smallest table.
 const SMALLEST: usize = 16;
 
+/// Entries of a table that caches do not hold.
+const LARGE: usize = 1 << 12;
+/// Most keys that are looked at together.
+const TOGETHER: usize = 96;
+
 /// Where an entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Place {
@@ -60,6 +65,43 @@ impl<V> Dense<V> {
     pub(crate) fn get_mut(&mut self, key: &[u8]) -> Option<&mut V> {
         let (_, at) = self.find(hash(key), key)?;
         self.entries.get_mut(at).map(|(_, value)| value)
+    }
+
+    /// Brings keys that will be asked for into the caches. To ask for one waits for memory twice, for its place and for
+    /// its entry, and the next question waits for that; here none waits for another.
+    pub(crate) fn warm<'k>(&self, keys: impl Iterator<Item = &'k [u8]>, look: impl Fn(&V) -> i64) {
+        if self.entries.len() < LARGE {
+            return;
+        }
+        let mut hashes = [0; TOGETHER];
+        let mut count = 0;
+        for (hash, key) in hashes.iter_mut().zip(keys) {
+            *hash = self::hash(key);
+            count += 1;
+        }
+        // Little stands between one look and the next: a processor has so many steps under way and no more.
+        let places = hashes[..count].iter();
+        let places = places.map(|hash| self.places[*hash as usize & self.mask()]);
+        let seen = places.fold(0, |seen, place| seen ^ place.number);
+        std::hint::black_box(seen);
+        let entries = hashes[..count].iter().filter_map(|hash| self.first(*hash));
+        let seen = entries.fold(0, |seen, (key, value)| {
+            seen ^ i64::from(matches!(key, Brief::Short(..))) ^ look(value)
+        });
+        std::hint::black_box(seen);
+    }
+
+    /// The first entry of a hash.
+    fn first(&self, hash: u32) -> Option<&(Brief, V)> {
+        let mut at = hash as usize & self.mask();
+        loop {
+            let place = self.places.get(at)?;
+            let position = (place.number as usize).checked_sub(1)?;
+            if place.hash == hash {
+                return self.entries.get(position);
+            }
+            at = (at + 1) & self.mask();
+        }
     }
 
     pub(crate) fn insert(&mut self, key: Brief, value: V) -> Option<V> {
@@ -204,6 +246,30 @@ mod tests {
             held.sort_unstable();
             assert!(held.iter().eq(sorted.keys()));
         }
+    }
+
+    #[test]
+    fn keys_are_looked_at_once_where_they_are_there() {
+        let names: Vec<String> = (0..2 * LARGE).map(|n| format!("k/{n}")).collect();
+        let looks = |dense: &Dense<usize>, from: usize| {
+            let looked = std::cell::RefCell::new(Vec::new());
+            dense.warm(names[from..].iter().map(String::as_bytes), |number| {
+                looked.borrow_mut().push(*number);
+                0
+            });
+            looked.into_inner()
+        };
+        let mut dense = Dense::default();
+        for (number, name) in names.iter().enumerate().take(LARGE - 1) {
+            dense.insert(Brief::from(name), number);
+        }
+        assert!(looks(&dense, 0).is_empty(), "a cache holds it");
+        dense.insert(Brief::from(&names[LARGE]), LARGE);
+        assert_eq!(looks(&dense, 5), Vec::from_iter(5..5 + TOGETHER));
+        let few = [LARGE - 3, LARGE - 2, LARGE];
+        assert_eq!(looks(&dense, LARGE - 3), few);
+        assert!(looks(&dense, LARGE + 1).is_empty());
+        assert!(looks(&dense, names.len()).is_empty());
     }
 
     #[test]

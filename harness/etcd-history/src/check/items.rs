@@ -18,6 +18,8 @@ pub(crate) trait Items<S, V>: Default {
     fn insert(&mut self, key: S, value: V) -> Option<V>;
     fn remove(&mut self, key: &str) -> Option<(S, V)>;
     fn len(&self) -> usize;
+    /// Looks at keys that will be asked for, where that makes the questions quicker. `look` reads what is looked at.
+    fn warm<'k>(&self, _keys: impl Iterator<Item = &'k str>, _look: impl Fn(&V) -> i64) {}
     /// Those of a set that are there, in order.
     fn scan<'s>(&'s mut self, keys: Keys<'s>) -> impl Iterator<Item = (&'s S, &'s V)>
     where
@@ -122,6 +124,10 @@ impl<V> Items<Brief, V> for Hashed<V> {
 
     fn len(&self) -> usize {
         self.all.len()
+    }
+
+    fn warm<'k>(&self, keys: impl Iterator<Item = &'k str>, look: impl Fn(&V) -> i64) {
+        self.all.warm(keys.map(str::as_bytes), look);
     }
 
     fn scan<'s>(&'s mut self, keys: Keys<'s>) -> impl Iterator<Item = (&'s Brief, &'s V)>

@@ -175,6 +175,11 @@ impl<S: Text, M: Items<S, Value<S>>> Model<S, M> {
         self.items.len()
     }
 
+    /// Looks at some of its keys, for those who will ask for them.
+    pub(crate) fn warm<'k>(&self, keys: impl Iterator<Item = &'k str>) {
+        self.items.warm(keys, |item| item.lease);
+    }
+
     /// True when keys are attached to the lease.
     pub(crate) fn has_leased(&self, lease: i64) -> bool {
         self.leased.contains_key(&lease)
@@ -252,7 +257,7 @@ impl<S: Text, M: Items<S, Value<S>>> Model<S, M> {
     {
         match (request, answer) {
             (Request::Put { key, value, lease }, None | Some(Response::Put {})) => {
-                self.put(S::from(key), S::from(value), *lease, changes);
+                self.put(key, value, *lease, changes);
                 Ok(())
             }
             (Request::Delete { key, range_end }, answer) => {
@@ -395,29 +400,33 @@ impl<S: Text, M: Items<S, Value<S>>> Model<S, M> {
         Ok(())
     }
 
-    fn put(&mut self, key: S, value: S, lease: i64, changes: &mut Vec<Changed<S>>) {
+    fn put<'r>(&mut self, key: &'r str, value: &'r str, lease: i64, changes: &mut Vec<Changed<S>>)
+    where
+        S: From<&'r str>,
+    {
         let revision = self.revision.saturating_add(1);
         let mut after = Value {
-            value,
+            value: S::from(value),
             create: revision,
             modified: revision,
             version: 1,
             lease,
         };
-        let held = match self.items.get_mut(key.text()) {
+        let owned = S::from(key);
+        let held = match self.items.get_mut(key) {
             Some(item) => {
                 after.create = item.create;
                 after.version = item.version.saturating_add(1);
                 std::mem::replace(item, after.clone()).lease
             }
             None => {
-                self.items.insert(key.clone(), after.clone());
+                self.items.insert(owned.clone(), after.clone());
                 0
             }
         };
-        reattach(&mut self.leased, &key, (held, lease));
+        reattach(&mut self.leased, &owned, (held, lease));
         changes.push(Changed {
-            key,
+            key: owned,
             after: Some(after),
         });
     }

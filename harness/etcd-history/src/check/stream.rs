@@ -6,6 +6,7 @@
 //! without its search: where that would search, or clocks disagree, this one says that it cannot tell. What it calls a
 //! violation is one. Reads of old revisions and serializable reads are not compared.
 
+mod ahead;
 mod done;
 mod front;
 mod lost;
@@ -24,7 +25,8 @@ use super::verdict::{Findings, Verdict};
 use crate::hash::FastMap;
 use crate::index::{Index, Op};
 use crate::record::{
-    Call, KeyEvent, Nanos, OpId, Record, Request, Response, Return, WatchEvent, WatchRecord,
+    Call, KeyEvent, Nanos, OpId, Outcome, Record, Request, Response, Return, WatchEvent,
+    WatchRecord,
 };
 
 /// An operation that is open for longer is not waited for.
@@ -34,7 +36,7 @@ const WAIT_MAX: Nanos = 120_000_000_000;
 #[derive(Debug, Default)]
 pub struct Stream {
     front: Front,
-    open: FastMap<OpId, Asked>,
+    open: FastMap<OpId, Done>,
     /// Open ones, and some that no longer are, in the order of their calls.
     queue: VecDeque<Waiting>,
     /// Events of a revision that is not whole yet, by watcher and stream.
@@ -43,14 +45,6 @@ pub struct Stream {
     stop: Option<Stop>,
     operations: usize,
     uncompared: usize,
-}
-
-/// A request on its way.
-#[derive(Debug)]
-struct Asked {
-    call: Call,
-    /// The highest revision that was proved before it was called, by time.
-    floor: i64,
 }
 
 #[derive(Debug)]
@@ -82,6 +76,10 @@ impl Stream {
         if proof {
             self.front.learn(&record);
         }
+        let ended = match &record {
+            Record::Return(end) => Some(end.op),
+            _ => None,
+        };
         let judged = match record {
             Record::Call(call) => self.call(call),
             Record::Return(end) => self.end(end),
@@ -92,7 +90,7 @@ impl Stream {
             }
             _ => Ok(()),
         };
-        let settled = self.settled();
+        let settled = self.settled(ended);
         let judged = judged.and_then(|()| self.replay.advance(settled));
         self.stop = judged.err().map(|stop| self.named(stop));
     }
@@ -168,25 +166,30 @@ impl Stream {
             t,
             highest: self.front.highest(),
         });
-        match self.open.insert(op, Asked { call, floor }) {
+        let asked = Done {
+            call: Box::new(call),
+            end: None,
+            floor,
+        };
+        match self.open.insert(op, asked) {
             None => Ok(()),
             Some(_) => Err(Stop::Unsure(format!("operation {op} is called twice"))),
         }
     }
 
-    fn end(&mut self, end: Return) -> Result<(), Stop> {
-        let Some(Asked { call, floor }) = self.open.remove(&end.op) else {
+    fn end(&mut self, mut end: Return) -> Result<(), Stop> {
+        // No explanation names it, and memory that is given back at once is taken again at once.
+        if let Outcome::Ok { member, .. } = &mut end.outcome {
+            *member = String::new();
+        }
+        let Some(mut done) = self.open.remove(&end.op) else {
             return Err(Stop::Unsure(format!(
                 "operation {} returns without an open call, or later than {} s after it",
                 end.op,
                 WAIT_MAX / 1_000_000_000
             )));
         };
-        let done = Done {
-            call,
-            end: Some(end),
-            floor,
-        };
+        done.end = Some(Box::new(end));
         let Some(acked) = done.op().acked() else {
             self.replay.within(&done.call.request)?;
             self.replay.losses.add(done);
@@ -198,7 +201,7 @@ impl Stream {
         };
         let revision = acked.revision;
         let below = revision.saturating_add(i64::from(part != Part::Changes));
-        if floor >= below {
+        if done.floor >= below {
             return Err(self.late(&done, below));
         }
         self.replay.place(done, part, revision)
@@ -263,38 +266,32 @@ impl Stream {
         Ok(())
     }
 
-    /// The highest revision that nothing open can have made, and nothing open have seen an older one than.
-    fn settled(&mut self) -> i64 {
+    /// The highest revision that nothing open can have made, and nothing open have seen an older one than. `ended` is
+    /// what the newest record ended.
+    fn settled(&mut self, ended: Option<OpId>) -> i64 {
         let highest = self.front.highest();
+        // What stands first was open before that record.
+        let mut open = ended != self.queue.front().map(|first| first.op);
         while let Some(first) = self.queue.front() {
-            if self.open.contains_key(&first.op) {
+            if open || self.open.contains_key(&first.op) {
                 let newest = self.replay.newest();
                 if newest.saturating_sub(first.t) <= WAIT_MAX {
                     return first.highest.min(highest);
                 }
                 let given_up = self.open.remove(&first.op);
-                self.replay.losses.extend(given_up.map(Done::from));
+                self.replay.losses.extend(given_up);
             }
             self.queue.pop_front();
+            open = false;
         }
         highest
     }
 
     fn end_of_history(&mut self) -> Result<(), Stop> {
-        let mut left: Vec<Asked> = self.open.drain().map(|(_, asked)| asked).collect();
+        let mut left: Vec<Done> = self.open.drain().map(|(_, asked)| asked).collect();
         left.sort_by_key(|asked| asked.call.op);
-        self.replay.losses.extend(left.into_iter().map(Done::from));
+        self.replay.losses.extend(left);
         self.replay.finish()
-    }
-}
-
-impl From<Asked> for Done {
-    fn from(asked: Asked) -> Self {
-        Self {
-            call: asked.call,
-            end: None,
-            floor: asked.floor,
-        }
     }
 }
 

@@ -4,11 +4,12 @@ use crate::check::words;
 use crate::index::{Index, Op};
 use crate::record::{Call, Nanos, OpId, Return};
 
-/// An operation that is waited for no longer.
+/// An operation that is on its way, or is waited for no longer. Boxed: it is moved from one list to the next.
 #[derive(Debug)]
 pub(super) struct Done {
-    pub(super) call: Call,
-    pub(super) end: Option<Return>,
+    pub(super) call: Box<Call>,
+    pub(super) end: Option<Box<Return>>,
+    /// The highest revision that was proved before it was called, by time.
     pub(super) floor: i64,
 }
 
@@ -31,7 +32,7 @@ impl Done {
     pub(super) fn op(&self) -> Op<'_> {
         Op {
             call: &self.call,
-            end: self.end.as_ref(),
+            end: self.end.as_deref(),
             called_at: 0,
             ended_at: 0,
         }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::ahead::Ahead;
 use super::done::{Done, Stop};
 use super::lost::Losses;
 use super::past::{Late, Pasts};
@@ -32,6 +33,7 @@ pub(super) struct Replay {
     changes: Vec<Changed<Brief>>,
     past: Pasts,
     ring: Ring,
+    ahead: Ahead,
     pub(super) losses: Losses,
     /// What came before the revision was known at which the run began.
     early: Option<Early>,
@@ -320,6 +322,7 @@ impl Replay {
             if self.ring.is_empty() {
                 break;
             }
+            self.ahead.look(&self.store, &self.ring, settled);
             self.stalled = !self.step()?;
         }
         Ok(())

@@ -5,7 +5,7 @@ use crate::check::mutate::{self, Spoiler};
 use crate::check::test_support::{Story, delete, found, get, gone, kv, leased, put, seen, version};
 use crate::check::{self, Finding};
 use crate::history::History;
-use crate::record::{KeyValue, Outcome};
+use crate::record::KeyValue;
 use crate::simulate::{Plan, Random, simulate};
 
 fn streamed(history: &History) -> Finding {
@@ -221,4 +221,40 @@ fn a_lost_transaction_of_which_only_the_delete_was_watched_is_waited_for() {
         matches!(overwritten, Finding::Inconclusive { .. }),
         "{overwritten:?}"
     );
+}
+
+#[test]
+fn a_store_of_many_keys_is_judged_as_one_of_few() {
+    // More keys than are looked up one by one, and forty operations at a time.
+    let story = |wrong: Option<i64>| {
+        let mut story = Story::new().opened(0, 1);
+        for round in 0..250_i64 {
+            let times = (10 * round + 1, 10 * round + 5);
+            for number in 0..40 {
+                let client = u32::try_from(number).expect("small");
+                let revision = 2 + 30 * round + number.min(30);
+                let key = |revision: i64| format!("k{revision}");
+                if number < 30 {
+                    story = story.put(client, times, (&key(revision), "v"), revision);
+                } else {
+                    let read = 2 + revision * number % (30 * round + 30);
+                    let value = match wrong == Some(round) && number == 35 {
+                        true => "w",
+                        false => "v",
+                    };
+                    let shown = found(&[kv(&key(read), value, read)]);
+                    let last = revision - 1;
+                    story = story.ok(client, times, get(&key(read)), (last, shown));
+                }
+            }
+        }
+        let mut history = story.history();
+        history.records.sort_by_key(Record::time);
+        streamed(&history)
+    };
+    assert_eq!(story(None), Finding::Pass);
+    match story(Some(240)) {
+        Finding::Violation { ops, .. } => assert_eq!(ops, [240 * 40 + 36]),
+        other => panic!("{other:?}"),
+    }
 }
