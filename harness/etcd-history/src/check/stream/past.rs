@@ -112,7 +112,7 @@ mod tests {
         for revision in 1..=newest {
             let told = |of| {
                 let event = gone(&key(revision, of), revision);
-                pasts.compare(&event, revision, newest - revision)
+                pasts.compare(&[event], revision, newest - revision)
             };
             if newest - revision >= PAST_MAX as i64 {
                 assert_eq!(told(0), Late::Forgotten);
