@@ -11,8 +11,8 @@ HARNESS := $(CARGO) run --locked -p harness --
 # examples are not in this repository (ETCD_HARNESS_KUBEBLOCKS_EXAMPLES). CONTRIBUTING.md has the names.
 E2E_LACKS ?= manifests
 # What `harness bug` lists, and the versions that are needed for all of them.
-BUGS := 17529 17780 18667 15220 15271 20221 20711 18089 19179 20418 14891 14571 14370 14685 13766 unsafe-no-fsync
-BUGS_IN := v3.5.2 v3.5.5 v3.5.6 v3.5.7 v3.5.9 v3.5.12 v3.5.13 v3.5.17 v3.5.35 v3.6.1 v3.6.16 v3.7.3
+BUGS := 17529 17780 18667 19557 13514 15220 15271 20221 20711 18089 19179 20418 14891 14571 14370 14685 13766 unsafe-no-fsync
+BUGS_IN := v3.4.18 v3.5.2 v3.5.5 v3.5.6 v3.5.7 v3.5.9 v3.5.12 v3.5.13 v3.5.17 v3.5.35 v3.6.1 v3.6.16 v3.7.3
 SUITE := ETCD_HARNESS_RUNS=$(CURDIR)/runs E2E_REQUIRED=1 E2E_LACKS='$(E2E_LACKS)'
 
 .PHONY: help

@@ -41,6 +41,7 @@ impl<'a> BareClient<'a> {
         cluster
             .create(Recipe {
                 name: &name,
+                hostname: &name,
                 image,
                 command: vec!["/workload".to_owned(), "run".to_owned()],
                 environment: vec![

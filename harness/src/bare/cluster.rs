@@ -49,6 +49,8 @@ pub(crate) struct Seen {
 /// A container before it is made.
 pub(crate) struct Recipe<'a> {
     pub(crate) name: &'a str,
+    /// The name that it finds itself by.
+    pub(crate) hostname: &'a str,
     pub(crate) image: &'a str,
     pub(crate) command: Vec<String>,
     pub(crate) environment: Vec<String>,
@@ -82,6 +84,7 @@ impl BareCluster {
     ) -> Result<(), BareError> {
         let recipe = Recipe {
             name,
+            hostname: name,
             image,
             command: self.layout.command(name),
             environment: self.layout.environment(),
@@ -104,6 +107,7 @@ impl BareCluster {
         let tools = self.layout.tools();
         let recipe = Recipe {
             name: &tools,
+            hostname: &tools,
             image,
             command: vec![[folder, name].concat()],
             environment: Vec::new(),
@@ -127,7 +131,7 @@ impl BareCluster {
         let body = ContainerCreateBody {
             networking_config: Some(self.first_place(name).await?),
             image: Some(recipe.image.to_owned()),
-            hostname: Some(name.to_owned()),
+            hostname: Some(recipe.hostname.to_owned()),
             entrypoint: Some(recipe.command),
             cmd: Some(Vec::new()),
             env: Some(recipe.environment),

@@ -16,7 +16,7 @@ use crate::wait::{Poll, wait_every};
 /// Spacing of questions to a member that comes up, or is to be promoted.
 const LOOK: Duration = Duration::from_millis(50);
 /// The term of the store that others are restored from: more than they come to while they are watched.
-const LATER_TERM: u64 = 12;
+const LATER_TERM: u64 = 8;
 /// Name of its snapshot.
 const SNAPSHOT: &str = "origin.db";
 /// Flags that etcd and a restore have in common.
@@ -197,7 +197,12 @@ impl BareCluster {
             .to_vec();
         command.extend(flags);
         let by = format!("{name}-restored");
-        self.create(recipe(&by, image, command)).await?;
+        let recipe = Recipe {
+            // It looks its own address up, as the member would.
+            hostname: name,
+            ..recipe(&by, image, command)
+        };
+        self.create(recipe).await?;
         self.write_file(&by, (FOLDER, SNAPSHOT), snapshot).await?;
         self.start(&by).await?;
         self.until_ended(&by).await?;
@@ -264,6 +269,7 @@ fn each<'a>(
 fn recipe<'a>(name: &'a str, image: &'a str, command: Vec<String>) -> Recipe<'a> {
     Recipe {
         name,
+        hostname: name,
         image,
         command,
         environment: Vec::new(),

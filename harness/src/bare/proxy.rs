@@ -25,6 +25,7 @@ impl BareCluster {
         let memory = (DIR.to_owned(), "size=1m,mode=1777".to_owned());
         self.make(Recipe {
             name: &name,
+            hostname: &name,
             image,
             command: vec![PROGRAM.to_owned(), "proxy".to_owned()],
             environment: vec![

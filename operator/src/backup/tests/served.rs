@@ -60,7 +60,8 @@ async fn no_disk_is_filled_from_it_and_no_credential_is_copied() {
                 (false, _) => (201, json!({ "metadata": { "name": "made" } })),
                 (_, Some("data-new-etcd-0")) => (
                     200,
-                    json!({ "metadata": { "name": "data-new-etcd-0", "uid": "pvcuid00-1" } }),
+                    json!({ "metadata": { "name": "data-new-etcd-0", "uid": "pvcuid00-1",
+                        "annotations": { labels::CLUSTER_UID: "cu" } } }),
                 ),
                 (_, Some("s3-repo")) => (200, json!(serving(namespaces))),
                 (_, Some("s3-credential-for-backuprepo")) => (
