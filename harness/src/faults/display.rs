@@ -110,10 +110,7 @@ impl Fault {
                 } else {
                     ""
                 };
-                write!(
-                    f,
-                    "stop {of} and start it with the next version of etcd{how}"
-                )
+                write!(f, "start {of} with the next version of etcd{how}")
             }
             Fault::Failpoint { of, at, action } => {
                 write!(f, "let etcd of {of} {action} at {}", at.join(" or "))

@@ -106,7 +106,8 @@ fn some_order_behind_reads<'a>(base: &Store<'a>, ops: &[Op<'a>]) -> bool {
             .and_then(|acked| placement::part(&op.call.request, acked.response));
         part == Some(Part::Reads) && revision(op) < base.revision
     };
-    let (early, later): (Vec<Op<'a>>, Vec<Op<'a>>) = ops.iter().copied().partition(|op| is_early(&op));
+    let (early, later): (Vec<Op<'a>>, Vec<Op<'a>>) =
+        ops.iter().copied().partition(|op| is_early(&op));
     let in_time = early.iter().all(|op| {
         let mut before = ops.iter().filter(|other| other.certain_by() < op.call.t);
         before.all(|other| other.acked().is_none() || revision(other) <= revision(op))
