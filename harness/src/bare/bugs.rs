@@ -126,11 +126,12 @@ impl Bug {
     /// A run that looks for it in a version. Where members change their version, and none is named behind a colon, the
     /// later one is that of the bug.
     pub fn plan(&self, version: &str, seed: u64) -> BarePlan {
-        let later = match (version.contains(':'), self.affected.split_once(':')) {
+        let (plain, flags) = version.split_at(version.find('+').unwrap_or(version.len()));
+        let later = match (plain.contains(':'), self.affected.split_once(':')) {
             (false, Some((_, later))) => format!(":{later}"),
             _ => String::new(),
         };
-        let version = format!("{version}{later}");
+        let version = format!("{plain}{later}{flags}");
         let members = self.scenario.members.first().copied().unwrap_or(3);
         BarePlan {
             plan: Plan {
@@ -511,7 +512,6 @@ fn killed_in_defrag() -> Bug {
     }
 }
 
-/// No bug, but what etcd would be without its syncs: the power loss that finds nothing in etcd finds this.
 fn rolled_back() -> Bug {
     Bug {
         name: "13514",
@@ -565,6 +565,7 @@ fn unpromoted() -> Bug {
     }
 }
 
+/// No bug, but what etcd would be without its syncs: the power loss that finds nothing in etcd finds this.
 fn no_fsync() -> Bug {
     Bug {
         name: "unsafe-no-fsync",

@@ -117,7 +117,8 @@ impl BarePlan {
         };
         let mut first = self.versions();
         let renamed = first.find_map(|version| release::renamed(version, next, &names));
-        renamed.map_or(Ok(()), |reason| Err(refused((next, reason))))
+        let unable = renamed.or_else(|| release::goes_back(self.versions(), next));
+        unable.map_or(Ok(()), |reason| Err(refused((next, reason))))
     }
 
     /// The same with another seed.
@@ -470,6 +471,8 @@ mod tests {
             );
         }
         assert!(said("bare::all_upgraded", "v3.4.18:v3.6.16").contains("beside 3.5 alone"));
+        assert!(said("bare::all_upgraded", "v3.6.16:v3.5.35").contains("invalid downgrade"));
+        assert!(of("bare::all_upgraded", "v3.5.35:v3.5.9").is_ok());
     }
 
     #[test]

@@ -122,6 +122,19 @@ pub(super) fn renamed(version: &str, next: &str, settings: &[&str]) -> Option<St
     Some(format!("--{name} has another name in {version}"))
 }
 
+/// Why members of these versions cannot go back to the next one. Their cluster has the version of the oldest of them.
+pub(super) fn goes_back<'a>(
+    mut versions: impl Iterator<Item = &'a str>,
+    next: &str,
+) -> Option<String> {
+    let (next, _) = release(next)?;
+    let back = versions.all(|version| release(version).is_some_and(|(minor, _)| minor > next));
+    back.then(|| {
+        "etcd ends (`invalid downgrade`) where its minor release is below that of its cluster"
+            .to_owned()
+    })
+}
+
 /// True for a version that a member of 3.4 can have in its cluster.
 fn is_beside_3_4(version: &str) -> bool {
     release(version).is_some_and(|(minor, _)| matches!(minor, 4 | 5))
@@ -227,6 +240,22 @@ mod tests {
         assert_eq!(of("v3.6.1", "v3.7.3"), None);
         let why = of("v3.5.35", "v3.6.1").expect("it is refused");
         assert!(why.contains("--compaction-batch-limit"), "{why}");
+    }
+
+    #[test]
+    fn members_go_back_to_no_release_before_that_of_the_oldest() {
+        let of = |versions: &[&'static str], next| goes_back(versions.iter().copied(), next);
+        let why = of(&["v3.6.16", "v3.7.3"], "v3.5.35").expect("it is refused");
+        assert!(why.contains("invalid downgrade"), "{why}");
+        for (versions, next) in [
+            (["v3.6.16", "v3.5.35"], "v3.5.9"),
+            (["v3.5.35", "v3.5.35"], "v3.5.9"),
+            (["v3.5.35", "v3.5.35"], "v3.6.1"),
+            (["v3.6.16", "main"], "v3.5.35"),
+            (["v3.6.16", "v3.6.16"], "main"),
+        ] {
+            assert_eq!(of(&versions, next), None, "{versions:?} {next}");
+        }
     }
 
     #[test]

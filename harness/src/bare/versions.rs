@@ -71,17 +71,21 @@ impl BareCluster {
 
     /// Stops these members, gives them this program, and starts them.
     async fn change(&self, members: &[String], program: Option<&[u8]>) -> Result<(), BareError> {
-        let change = async |name: &String| {
-            self.stop(name).await?;
-            if let (Some(program), Some((folder, file))) = (program, ETCD.rsplit_once('/')) {
-                self.write_program(name, (folder, file), program).await?;
-            }
-            Ok(())
-        };
-        let stopped = join_all(members.iter().map(change)).await;
-        stopped.into_iter().collect::<Result<(), BareError>>()?;
-        let started = join_all(members.iter().map(|name| self.start(name))).await;
-        started.into_iter().collect()
+        let stopped = join_all(members.iter().map(|name| self.stop(name))).await;
+        let ended = members.iter().zip(&stopped);
+        let ended = ended.filter_map(|(name, stopped)| stopped.is_ok().then_some(name));
+        let ended: Vec<&String> = ended.collect();
+        let given = join_all(ended.iter().map(|name| self.give(name, program))).await;
+        // Also where something failed: what stays stopped would be taken for a member that does not come back.
+        let started = join_all(ended.iter().map(|name| self.start(name))).await;
+        stopped.into_iter().chain(given).chain(started).collect()
+    }
+
+    async fn give(&self, name: &str, program: Option<&[u8]>) -> Result<(), BareError> {
+        match (program, ETCD.rsplit_once('/')) {
+            (Some(program), Some(place)) => self.write_program(name, place, program).await,
+            _ => Ok(()),
+        }
     }
 
     /// Asks etcd to end, and waits until it has.
@@ -132,5 +136,33 @@ impl Running for Changed {
     async fn residue(&self) -> Result<Option<String>, FaultError> {
         let members: Vec<String> = self.members.iter().map(|(name, _)| name.clone()).collect();
         left(&self.cluster, &members, |seen| seen.running && !seen.paused).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bare::member::Layout;
+    use crate::cluster::fake_docker::FakeDocker;
+
+    #[tokio::test]
+    async fn what_was_stopped_is_started_also_where_something_failed() {
+        let fake = FakeDocker::new(|request| match request {
+            "POST /containers/bare-r-1/kill" => (409, br#"{"message":"it has ended"}"#.to_vec()),
+            "PUT /containers/bare-r-0/archive" => (500, br#"{"message":"no space"}"#.to_vec()),
+            "GET /containers/bare-r-0/json" => (200, br#"{"State":{"Running":false}}"#.to_vec()),
+            _ => (200, Vec::new()),
+        });
+        let cluster = BareCluster::new(fake.docker.clone(), Layout::new("r", 2, &[]));
+        let names = cluster.layout().names();
+        let changed = cluster.change(&names, Some(&b"new"[..])).await;
+        let error = changed.expect_err("one has ended by itself").to_string();
+        assert!(error.contains("bare-r-1"), "{error}");
+        let asked = fake.asked();
+        let started = asked.iter().filter(|asked| asked.ends_with("/start"));
+        assert_eq!(
+            started.collect::<Vec<_>>(),
+            ["POST /containers/bare-r-0/start"]
+        );
     }
 }

@@ -108,6 +108,17 @@ fn a_single_member_loses_its_power_with_a_supervisor_before_it() {
 }
 
 #[test]
+fn the_later_version_of_a_bug_stands_in_front_of_flags() {
+    let plan = find("19557")
+        .expect("a bug")
+        .plan("v3.5.16+unsafe-no-fsync", 4);
+    assert_eq!(plan.version, "v3.5.16:v3.6.16+unsafe-no-fsync");
+    let checked = plan.checked().map(|plan| plan.images());
+    let images = ["etcd-harness/etcd:v3.5.16", "etcd-harness/etcd:v3.6.16"];
+    assert_eq!(checked.expect("a plan"), images);
+}
+
+#[test]
 fn the_versions_of_a_bug_can_run_its_plan_and_another_that_cannot_is_refused() {
     for bug in all() {
         for version in [bug.affected, bug.fixed] {
