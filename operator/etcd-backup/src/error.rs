@@ -159,8 +159,11 @@ pub enum Error {
 
 /// Elements of a bucket's answer that repeat who asked and how that was signed. Errors are read by more users than the
 /// credential is: they are in statuses, events and logs.
-const SIGNED: [&str; 7] = [
+const SIGNED: [&str; 10] = [
     "AWSAccessKeyId",
+    "AccessKeyId",
+    "OSSAccessKeyId",
+    "Token-0",
     "StringToSign",
     "StringToSignBytes",
     "SignatureProvided",
@@ -237,9 +240,19 @@ mod tests {
         let other = told(
             "<Code>SignatureDoesNotMatch</Code><AWSAccessKeyId>AKIASECRET</AWSAccessKeyId>\
              <StringToSign>AWS4 a</StringToSign><SignatureProvided>f00d</SignatureProvided>\
-             <StringToSignBytes>41 57</StringToSignBytes><CanonicalRequest>PUT /b",
+             <StringToSignBytes>41 57</StringToSignBytes><OSSAccessKeyId>LTAI5</OSSAccessKeyId>\
+             <AccessKeyId>HPUA</AccessKeyId><Token-0>FwoG</Token-0><CanonicalRequest>PUT /b",
         );
-        for gone in ["AKIASECRET", "AWS4 a", "f00d", "41 57", "PUT /b"] {
+        for gone in [
+            "AKIASECRET",
+            "AWS4 a",
+            "f00d",
+            "41 57",
+            "LTAI5",
+            "HPUA",
+            "FwoG",
+            "PUT /b",
+        ] {
             assert!(!other.contains(gone), "{gone}: {other}");
         }
         assert!(other.contains("SignatureDoesNotMatch"), "{other}");

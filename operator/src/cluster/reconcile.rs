@@ -349,6 +349,8 @@ mod tests {
         let component = json!({ "metadata": { "name": "ledger-etcd", "namespace": "books", "uid": "o",
                 "ownerReferences": owner },
             "spec": { "compDef": "etcd-3", "replicas": 3, "terminationPolicy": "Delete" } });
+        let mut left = component.clone();
+        left["metadata"]["ownerReferences"] = json!([]);
         let (context, asked) = server(move |_| {
             let listed = json!({ "metadata": {}, "items": [component.clone()] });
             (200, listed)
@@ -373,12 +375,14 @@ mod tests {
             let path = line.split('?').next().unwrap_or_default();
             match path.ends_with("/ledger") {
                 true => (200, object.clone()),
-                false => (200, json!({ "metadata": {}, "items": [] })),
+                false => (200, json!({ "metadata": {}, "items": [left.clone()] })),
             }
         });
         let round = Box::pin(reconcile(&cluster, &context)).await;
         round.expect("it goes");
         let asked = asked.lock().expect("no panic");
+        let deleted = asked.iter().any(|(line, _)| line.starts_with("DELETE"));
+        assert!(!deleted, "{asked:?}");
         let (_, body) = asked.last().expect("a write");
         assert_eq!(body["metadata"]["finalizers"], json!([]));
     }
