@@ -209,8 +209,8 @@ pub enum Fault {
         /// Which files.
         what: Unreadable,
     },
-    /// Members are stopped, and started again on their data with the version of etcd that the plan names behind the first
-    /// one; with their own where it names none. Of bare members only.
+    /// Members are stopped, and started again on their data with the version of etcd that the plan names behind the
+    /// first one; with their own where it names none. Of bare members only.
     ChangeVersion {
         /// Whose.
         of: Selector,

@@ -11,7 +11,7 @@ pub enum Origin {
     Together,
     /// One alone. Each of the others joins as a learner and is promoted.
     Joined,
-    /// A member of the next version had a store without keys, in a later term. The others are restored from its snapshot,
-    /// as an etcd is that goes back to the version before.
+    /// A member of the next version had a store without keys, in a later term. The others are restored from its
+    /// snapshot, as an etcd is that goes back to the version before.
     RolledBack,
 }

@@ -62,8 +62,8 @@ pub(super) fn check(case: &Case<'_>) -> Verdict {
 type Streams<'a> = BTreeMap<(u32, u32), Stream<'a>>;
 
 /// All streams, and how many events they delivered. Those of a client that was killed ended with its last line: it
-/// could not say so, and the watchers of the next one have other numbers. So did those of a client that ended by itself:
-/// others record for longer.
+/// could not say so, and the watchers of the next one have other numbers. So did those of a client that ended by
+/// itself: others record for longer.
 fn streams<'a>(room: &mut Room<'_, 'a>) -> (Streams<'a>, usize) {
     let mut streams = Streams::new();
     let (mut delivered, mut last_line) = (0, Nanos::MIN);

@@ -290,19 +290,16 @@ impl Replay {
         self.see_all(early.seen)
     }
 
-    /// Without such a read: an etcd that is new, unless its first revisions are more than writes that no one saw can
-    /// have made. Then nothing is known of what was there.
+    /// Without such a read: a new etcd, unless its first revisions are more than unseen writes can have made.
     fn begin_without(&mut self, settled: i64) -> Result<(), Stop> {
         let Some(early) = &self.early else {
             return Ok(());
         };
+        let before = |part: Part| i64::from(part == Part::Changes);
         let placed = early.placed.iter();
-        let placed = placed
-            .map(|(_, part, revision)| revision.saturating_sub(i64::from(*part == Part::Changes)));
-        let seen = early
-            .seen
-            .iter()
-            .map(|event| log::revision(event).saturating_sub(1));
+        let placed = placed.map(|(_, part, revision)| revision.saturating_sub(before(*part)));
+        let seen = early.seen.iter();
+        let seen = seen.map(|event| log::revision(event).saturating_sub(1));
         let Some(lowest) = placed.chain(seen).min().filter(|lowest| *lowest < settled) else {
             return Ok(());
         };
