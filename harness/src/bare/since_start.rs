@@ -3,9 +3,13 @@
 
 use bollard::query_parameters::LogsOptionsBuilder;
 use futures::StreamExt;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::bare::cluster::BareCluster;
+
+/// Docker notes when a container was started after its process runs: what one that ends at once has said may be older by
+/// this.
+const NOTED: SignedDuration = SignedDuration::from_secs(1);
 
 impl BareCluster {
     /// The end of what a container has said since its last start: of so many last lines of its log.
@@ -26,13 +30,16 @@ impl BareCluster {
             .tail(lines)
             .build();
         let mut chunks = self.docker().logs(name, Some(options));
-        let mut text = String::new();
+        let (mut text, mut just_before) = (String::new(), String::new());
         while let Some(chunk) = chunks.next().await {
             let chunk = chunk.map_err(|error| failed(&error))?.into_bytes();
             let chunk = String::from_utf8_lossy(&chunk);
-            text.push_str(said_since(started, &chunk).map_err(|why| failed(&why))?);
+            let said = |since| said_since(since, &chunk).map_err(|why| failed(&why));
+            text.push_str(said(started)?);
+            just_before.push_str(said(started - NOTED)?);
         }
-        Ok(text)
+        let ended_at_once = text.is_empty() && !seen.running;
+        Ok(if ended_at_once { just_before } else { text })
     }
 }
 
@@ -79,6 +86,16 @@ mod tests {
         ];
         let read = read(log.concat()).await.expect("it is read");
         assert_eq!(read, "{\"msg\":\"starts\"}\nkilled\n");
+    }
+
+    #[tokio::test]
+    async fn what_ended_before_docker_had_noted_its_start_is_not_left_out() {
+        let log = [
+            log_line("2026-11-30T05:59:58.000000000Z of a former life\n"),
+            log_line("2026-11-30T06:00:00.400000000Z {\"level\":\"fatal\"}\n"),
+        ];
+        let read = read(log.concat()).await.expect("it is read");
+        assert_eq!(read, "{\"level\":\"fatal\"}\n");
     }
 
     #[tokio::test]
