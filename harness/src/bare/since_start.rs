@@ -7,8 +7,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::bare::cluster::BareCluster;
 
-/// Docker notes when a container was started after its process runs: what one that ends at once has said may be older by
-/// this.
+/// Docker notes when a container was started after its process runs: what one that ends at once has said may be older
+/// by this.
 const NOTED: SignedDuration = SignedDuration::from_secs(1);
 
 impl BareCluster {
