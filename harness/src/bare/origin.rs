@@ -15,7 +15,7 @@ use crate::wait::{Poll, wait_every};
 
 /// Spacing of questions to a member that comes up, or is to be promoted.
 const LOOK: Duration = Duration::from_millis(50);
-/// The term of the store that others are restored from: more than they come to while they are watched.
+/// The term of the store that others are restored from: higher than theirs for as long as a run looks at them.
 const LATER_TERM: u64 = 8;
 /// Name of its snapshot.
 const SNAPSHOT: &str = "origin.db";

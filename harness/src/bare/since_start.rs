@@ -59,11 +59,11 @@ mod tests {
 
     const STARTED: &str = "2026-11-30T06:00:00.5Z";
 
-    fn docker(log: Vec<u8>) -> FakeDocker {
+    fn docker(log: Vec<u8>, running: bool) -> FakeDocker {
         FakeDocker::new(move |request| match request {
             "GET /containers/m0/json" => {
-                let state = format!(r#"{{"State":{{"StartedAt":"{STARTED}"}}}}"#);
-                (200, state.into_bytes())
+                let state = format!(r#""Running":{running},"StartedAt":"{STARTED}""#);
+                (200, format!(r#"{{"State":{{{state}}}}}"#).into_bytes())
             }
             "GET /containers/m0/logs" => (200, log.clone()),
             _ => (404, br#"{"message":"no such container"}"#.to_vec()),
@@ -71,7 +71,11 @@ mod tests {
     }
 
     async fn read(log: Vec<u8>) -> Result<String, String> {
-        let fake = docker(log);
+        read_of(log, false).await
+    }
+
+    async fn read_of(log: Vec<u8>, running: bool) -> Result<String, String> {
+        let fake = docker(log, running);
         let cluster = BareCluster::new(fake.docker.clone(), Layout::new("r", 1, &[]));
         cluster.log_since_start("m0", "400").await
     }
@@ -94,8 +98,11 @@ mod tests {
             log_line("2026-11-30T05:59:58.000000000Z of a former life\n"),
             log_line("2026-11-30T06:00:00.400000000Z {\"level\":\"fatal\"}\n"),
         ];
-        let read = read(log.concat()).await.expect("it is read");
-        assert_eq!(read, "{\"level\":\"fatal\"}\n");
+        let ended = read(log.concat()).await.expect("it is read");
+        assert_eq!(ended, "{\"level\":\"fatal\"}\n");
+        // One that runs has said nothing yet.
+        let runs = read_of(log.concat(), true).await;
+        assert_eq!(runs.as_deref(), Ok(""));
     }
 
     #[tokio::test]
