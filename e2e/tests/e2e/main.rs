@@ -9,7 +9,7 @@
 //! `E2E_SMOKE=1` leaves only the short subset, `E2E_PART=2/6` the second sixth of what that subset leaves out,
 //! `E2E_LONG=1` only those that take minutes, which are left out else. The seed of all random choices is drawn and
 //! printed; `E2E_SEED` repeats one. Where the machine is too busy to judge times a trial passes by its safety and says
-//! so; `E2E_STRICT=1` makes it red.
+//! so; `E2E_STRICT=1` makes it red. One that is late by a median alone is made again, and the rounds of both decide.
 //!
 //! While a run is saved and judged the cluster of the next trial is set up, but not with `E2E_ALONE=1`, with more than
 //! one thread, or where each trial is a process of its own.
@@ -28,7 +28,7 @@ use e2e::required::{Allowed, Fate, Missing, Named, fate};
 use harness::cluster::{Choice, Cluster};
 use harness::faults::{Capabilities, Need, need};
 use harness::report::Severity;
-use harness::scenario::attempts::{counted, verdict};
+use harness::scenario::attempts::{Attempt, Decision, decide};
 use harness::scenario::interrupt::EXIT_CODE;
 use harness::scenario::{Act, Interrupt, Plan, Scenario, TrialResult, catalog};
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -264,7 +264,8 @@ impl Suite {
 
     /// Makes runs until a verdict is reached. Each has its line in the table.
     fn run(&self, plan: &Plan) -> Result<(), Failed> {
-        let mut runs = Vec::new();
+        let mut runs: Vec<Attempt> = Vec::new();
+        let mut late = None;
         let result = loop {
             let ended = self.relay.run(plan);
             self.table.add(plan, ended.as_ref().ok());
@@ -273,15 +274,38 @@ impl Suite {
                 self.table.print();
                 std::process::exit(i32::from(EXIT_CODE));
             }
-            runs.push(counted(ended.as_ref().map(|ended| ended.severity)));
-            if let Some(severity) = verdict(&runs) {
-                break match ended {
-                    Ok(ended) => told(severity, &ended, runs.len()),
-                    Err(error) => Err(unmade(&error, runs.len())),
-                };
-            }
-            if let Err(error) = &ended {
-                eprintln!("{} is made again: {error:#}", plan.trial());
+            runs.push(attempt(ended.as_ref().ok(), late.is_some()));
+            let why = match decide(&runs) {
+                Decision::Again(why) => why,
+                Decision::Last(severity) => {
+                    break match ended {
+                        Ok(ended) => told(severity, &ended, runs.len()),
+                        Err(error) => Err(unmade(&error, runs.len())),
+                    };
+                }
+                Decision::Together(Severity::Violation, over) => {
+                    let page = late.unwrap_or_default();
+                    break Err(Failed::from(format!("violation: {over}\n{page}")));
+                }
+                Decision::Together(severity, judged) => {
+                    eprintln!("{}: {judged}", plan.trial());
+                    break match ended {
+                        Ok(ended) => told(severity, &ended, runs.len()),
+                        Err(error) => Err(unmade(&error, runs.len())),
+                    };
+                }
+            };
+            match &ended {
+                Ok(ended) => {
+                    eprintln!("{} is made again: {why}", plan.trial());
+                    if runs
+                        .last()
+                        .is_some_and(|run| run.severity == Severity::Violation)
+                    {
+                        late = Some(page(ended));
+                    }
+                }
+                Err(error) => eprintln!("{} is made again: {error:#}", plan.trial()),
             }
             // The run is made again: another cluster beside it would take its processor.
             self.relay.give_up();
@@ -290,6 +314,26 @@ impl Suite {
             self.table.print();
         }
         result
+    }
+}
+
+/// What a run counts as. Its gaps are looked at once more where it may be late by medians alone, or one before it was.
+fn attempt(ended: Option<&TrialResult>, after_late: bool) -> Attempt {
+    let Some(ended) = ended else {
+        return Attempt::of(Severity::Inconclusive);
+    };
+    if !ended.only_the_gap && !after_late {
+        return Attempt::of(ended.severity);
+    }
+    match ended.lateness() {
+        Ok(lateness) => Attempt {
+            severity: ended.severity,
+            lateness,
+        },
+        Err(error) => {
+            eprintln!("{}: its gaps cannot be compared: {error}", ended.trial);
+            Attempt::of(ended.severity)
+        }
     }
 }
 
@@ -310,8 +354,11 @@ fn unmade(error: &anyhow::Error, runs: usize) -> Failed {
 }
 
 fn red(what: &str, last: &TrialResult) -> Failed {
-    let page = last.dir.join("report.html");
-    Failed::from(format!("{what}: {}\n{}", last.cause, page.display()))
+    Failed::from(format!("{what}: {}\n{}", last.cause, page(last)))
+}
+
+fn page(of: &TrialResult) -> String {
+    of.dir.join("report.html").display().to_string()
 }
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {

@@ -1,7 +1,8 @@
 //! What a suite finds: how often it is red when failovers are slower than they were.
 //!
 //! Runs of a healthy system give the rounds. Each round of a made-up suite is one of them, drawn at random from those
-//! of all runs with the same limits, and so many milliseconds are added to a share of them. What comes of it is judged.
+//! of all runs with the same limits, and so many milliseconds are added to a share of them. What comes of it is judged
+//! as the suite does: where medians alone are late, the rounds of a second run are added.
 
 use etcd_history::check::GapSamples;
 use rand::rngs::StdRng;
@@ -44,7 +45,13 @@ pub(crate) fn power(runs: &[GapSamples], suites: u32, seed: u64) -> Vec<Found> {
                 let late = |(run, pool): &(&GapSamples, &Vec<&Vec<f64>>)| {
                     let count = run.rounds().len();
                     let delay = (delay_ms, share_percent);
-                    run.late(&drawn(pool, count, delay, &mut random))
+                    let first = drawn(pool, count, delay, &mut random);
+                    run.late(&first) && {
+                        let second = drawn(pool, count, delay, &mut random);
+                        run.far_out(&first)
+                            || run.far_out(&second)
+                            || run.late(&[first, second].concat())
+                    }
                 };
                 let red = runs.iter().zip(&pools).filter(late).count();
                 red_trials += u32::try_from(red).unwrap_or(u32::MAX);

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use etcd_history::History;
-use etcd_history::check::{self, Expectations};
+use etcd_history::check::{self, Expectations, Lateness};
 
 use crate::report::Severity;
-use crate::report::{Finding, Verdict};
+use crate::report::{Finding, RunDir, RunDirError, Verdict};
 use crate::scenario::{Took, interrupt, leftovers};
 
 /// How a run ended.
@@ -41,6 +41,20 @@ pub struct TrialResult {
     pub took: Vec<Took>,
     /// The run directory.
     pub dir: PathBuf,
+}
+
+impl TrialResult {
+    /// What its saved history says of gaps; nothing where it was judged by no expectations.
+    ///
+    /// # Errors
+    /// [`RunDirError`] when it cannot be read.
+    pub fn lateness(&self) -> Result<Option<Lateness>, RunDirError> {
+        let dir = RunDir::open(&self.dir)?;
+        let Some(expectations) = dir.expectations()? else {
+            return Ok(None);
+        };
+        Ok(Some(check::lateness(&dir.history()?, &expectations)))
+    }
 }
 
 /// Longest times without an acknowledged write in milliseconds: through the service on new connections, on held ones,

@@ -209,14 +209,20 @@ fn hold(
             )),
         }
     }
-    let (what, told) = match budget.over_dial_all {
+    let (what, told) = told(budget);
+    sample.judge(&what, &told, limits(budget), findings);
+}
+
+/// What a budget measures: as figures name it, and as the sentence of a violation begins.
+fn told(budget: &GapBudget) -> (String, String) {
+    let route = name(budget.route);
+    match budget.over_dial_all {
         false => (route.to_owned(), format!("{route} had no successful write")),
         true => (
             format!("{route}.over_dial_all"),
             format!("{route} had no successful write, over the dial-all client's gap,"),
         ),
-    };
-    sample.judge(&what, &told, limits(budget), findings);
+    }
 }
 
 /// How much longer a gap may have been by the machine's doing. An election that it had raft hold costs as long as raft
@@ -307,15 +313,32 @@ impl GapSamples {
     pub fn of(history: &History, budgets: Vec<GapBudget>) -> Self {
         let index = Index::new(history);
         let machine = Machine::new(&index);
-        let tracks = gaps::tracks(&index);
-        let judged = rounds(&index).into_iter();
-        let judged = judged.filter(|round| !restarted(&index, round.window));
+        let conditions = |gap: &Gap| machine.conditions(gap.window.around());
+        Self::measured(&index, budgets, conditions)
+    }
+
+    /// All that a run is held against, with what its checks know of it: a round in which raft held an election that the
+    /// machine may have caused is left out, too.
+    pub(super) fn of_case(case: &Case<'_>) -> Self {
+        let disturbances = disturbances(case);
+        let conditions = |gap: &Gap| conditions(case.machine, &disturbances, gap);
+        Self::measured(case.index, case.expectations.gaps.clone(), conditions)
+    }
+
+    fn measured(
+        index: &Index<'_>,
+        budgets: Vec<GapBudget>,
+        conditions: impl Fn(&Gap) -> Conditions,
+    ) -> Self {
+        let tracks = gaps::tracks(index);
+        let judged = rounds(index).into_iter();
+        let judged = judged.filter(|round| !restarted(index, round.window));
         let row = |round: Round| {
             let routes = measured(&tracks, round.window);
-            let excused = excused(&index, &round);
+            let excused = excused(index, &round);
             let value = |budget| {
                 let gap = value(budget, &routes, excused)?;
-                let conditions = machine.conditions(gap.window.around());
+                let conditions = conditions(&gap);
                 (!conditions.spoil()).then_some(gap.ms / conditions.stretch)
             };
             budgets.iter().map(value).collect()
@@ -336,15 +359,50 @@ impl GapSamples {
 
     /// True when a run with `rounds` instead of its own would be a violation. Each row has one value for each budget.
     pub fn late(&self, rounds: &[Vec<f64>]) -> bool {
-        self.budgets.iter().enumerate().any(|(column, budget)| {
-            let mut sample = Sample::default();
-            for (number, row) in rounds.iter().enumerate() {
-                sample.add(number, row[column], Conditions::calm());
-            }
-            let mut findings = Findings::default();
-            sample.judge("", "", limits(budget), &mut findings);
-            matches!(findings.verdict(CHECK).finding, Finding::Violation { .. })
-        })
+        self.over_with(rounds).is_some()
+    }
+
+    /// True when one of these rounds alone would be a violation.
+    pub fn far_out(&self, rounds: &[Vec<f64>]) -> bool {
+        let over = |row: &Vec<f64>| {
+            let mut limits = row.iter().zip(&self.budgets);
+            limits.any(|(ms, budget)| *ms > budget.limit_ms)
+        };
+        rounds.iter().any(over)
+    }
+
+    /// The same run with the rounds of others, which have the same budgets, in one sample.
+    #[must_use]
+    pub fn with<'a>(mut self, others: impl IntoIterator<Item = &'a Self>) -> Self {
+        for other in others {
+            debug_assert!(self.has_limits_of(other), "runs of one plan");
+            self.rounds.extend_from_slice(&other.rounds);
+        }
+        self
+    }
+
+    /// How a run with these rounds is late, if it is: the first budget that it is over.
+    pub fn over(&self) -> Option<String> {
+        self.over_with(&self.rounds)
+    }
+
+    fn over_with(&self, rounds: &[Vec<f64>]) -> Option<String> {
+        self.budgets
+            .iter()
+            .enumerate()
+            .find_map(|(column, budget)| {
+                let mut sample = Sample::default();
+                for (number, row) in rounds.iter().enumerate() {
+                    sample.add(number, row[column], Conditions::calm());
+                }
+                let mut findings = Findings::default();
+                let (what, told) = told(budget);
+                sample.judge(&what, &told, limits(budget), &mut findings);
+                match findings.verdict(CHECK).finding {
+                    Finding::Violation { explanation, .. } => Some(explanation),
+                    _ => None,
+                }
+            })
     }
 }
 

@@ -17,6 +17,7 @@
 //! Claims about time ([`continuity`], [`planned`], [`in_time`], the late end of [`leases`]) ask [`machine`] first:
 //! where it was too busy they are not judged. All other claims are judged on every machine. [`shown`] asks all checks
 //! whether and when a history shows a violation. [`stream`](mod@stream) judges linearizability record by record.
+//! [`late`] says whether a run was late by its medians alone, which another run of the same plan may put right.
 
 mod agree;
 mod agreement;
@@ -39,6 +40,7 @@ mod in_time;
 mod items;
 mod keyspace;
 mod labels;
+mod late;
 mod leases;
 mod linearizable;
 mod lives;
@@ -81,6 +83,7 @@ pub(crate) use case::Case;
 pub use continuity::{CHECK as CONTINUITY, GapSamples};
 pub use expectations::{Expectations, GapBudget, InTime, OperationKind, Traffic};
 pub use in_time::CHECK as IN_TIME;
+pub use late::{Lateness, lateness};
 pub use planned::HAND_OVER;
 pub use shown::{first_shown, shows};
 pub use stream::{Stream, stream};

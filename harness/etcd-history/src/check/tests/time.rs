@@ -1,7 +1,7 @@
 //! Claims about time: judged where the machine let them be, and nothing else is ever excused by it.
 
 use crate::check::test_support::*;
-use crate::check::{Expectations, GapBudget, GapSamples, HAND_OVER, IN_TIME, InTime};
+use crate::check::{Expectations, GapBudget, GapSamples, HAND_OVER, IN_TIME, InTime, lateness};
 use crate::record::{Outcome, Route};
 
 /// A write every 10 ms with a hole from 300 to 700 ms, while a fault is on.
@@ -122,6 +122,44 @@ fn a_late_timer_in_another_part_of_the_round_excuses_nothing() {
     let samples = |t| GapSamples::of(&one_gap_and_a_late_timer(t).history(), budget(100.0).gaps);
     assert!(samples(800).rounds().is_empty());
     assert_eq!(samples(860 + 5_000).rounds(), [vec![260.0]]);
+}
+
+/// Five rounds with gaps of these milliseconds and ten more.
+fn rounds_of(holes: [i64; 5]) -> Story {
+    let begin = |n: i64| 100 + n * 2_000;
+    let faults = (0..5).fold(Story::new(), |story, n| {
+        let from = begin(i64::from(n));
+        story.fault_at(n, from, from + 20)
+    });
+    let hole =
+        |t: i64| (0..5).any(|n| (begin(n) + 10..begin(n) + 10 + holes[n as usize]).contains(&t));
+    let times = (0..1_000).map(|n| n * 10).filter(|t| !hole(*t));
+    let story = faults.route(Route::ServiceFresh);
+    times.fold(story, |story, t| {
+        let key = t.to_string();
+        story.put(1, (t, t + 1), (&key, &key), 2 + t)
+    })
+}
+
+#[test]
+fn a_run_that_is_late_by_its_medians_alone_says_so_and_its_rounds_count_with_those_of_another() {
+    let mut expectations = budget(500.0);
+    expectations.gaps[0].median_ms = Some(100.0);
+    let look = |holes| lateness(&rounds_of(holes).history(), &expectations);
+    let late = look([80, 100, 100, 100, 300]);
+    assert!(late.by_median);
+    let over = late.gaps.over().expect("a median of 110");
+    assert!(
+        over.contains("110 ms in the median of 5 rounds, 100 ms"),
+        "{over}"
+    );
+    // One round far out is late whatever other runs say.
+    assert!(!look([80, 100, 100, 100, 600]).by_median);
+    let usual = look([80, 80, 80, 80, 80]);
+    assert!(!usual.by_median);
+    assert_eq!(late.gaps.clone().with([&usual.gaps]).over(), None);
+    let over = late.gaps.clone().with([&late.gaps]).over();
+    assert!(over.expect("late twice").contains("of 10 rounds"));
 }
 
 #[test]
