@@ -86,10 +86,13 @@ pub(super) async fn round(set: &InstanceSet, context: &Context) -> Result<Action
     if formed && !deleted {
         done(set, context).await?;
     }
+    let namespace = set.namespace().unwrap_or_default();
+    if !formed && !deleted && seed.archive.is_some() {
+        context.restores.note(&namespace);
+    }
     let Some(member) = status.bootstrap_members.first().cloned() else {
         return Ok(again);
     };
-    let namespace = set.namespace().unwrap_or_default();
     let templates = &set.spec.volume_claim_templates;
     let template = templates
         .iter()
