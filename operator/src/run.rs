@@ -106,6 +106,7 @@ async fn serve(context: Arc<Context>, store: Arc<MemberStore>) -> anyhow::Result
         store: Arc::clone(&store),
         image: context.config.backup_image.clone(),
         others: Arc::default(),
+        restores: Arc::default(),
     });
     let instance_sets = Arc::new(instanceset::Context {
         frame: Arc::clone(&context),

@@ -17,6 +17,8 @@ pub const SEEDED_LABEL: &str = "dataprotection.kubeblocks.io/seeded";
 pub const FILLED: &str = "dataprotection.kubeblocks.io/filled";
 /// Annotation of that claim: why it is not filled.
 pub const NOT_FILLED: &str = "dataprotection.kubeblocks.io/not-filled";
+/// Annotation of that claim: why the last attempt to fill it has failed, while the next one is under way.
+pub const FILLED_AGAIN: &str = "dataprotection.kubeblocks.io/filled-again";
 /// Annotation of a Component: `"true"` when its data has come from the backup and the cluster has formed.
 pub const RESTORE_DONE: &str = "kubeblocks.io/restore-done";
 /// Annotation of a Cluster: `"true"` allows a restore from a backup that was never verified.

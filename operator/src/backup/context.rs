@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::others::Others;
+use super::readers::Restores;
 use crate::controller;
 use crate::roles::MemberStore;
 
@@ -17,4 +18,6 @@ pub(crate) struct Context {
     pub image: String,
     /// Reads the Backups of a namespace, once for all rounds that wait.
     pub others: Arc<Others>,
+    /// Where Clusters are filled from archives.
+    pub restores: Arc<Restores>,
 }

@@ -125,7 +125,7 @@ pub(super) async fn observe(
 
 /// What keeps an archive, and whose it is.
 async fn archive(context: &Context, backup: &Backup, seen: &mut Seen) -> Result<(), ObserveError> {
-    let base = proven::newest_base(backup, &seen.others);
+    let base = base(context, backup, &seen.others).await?;
     match keeper(context, backup, base).await? {
         Some(Ok(keeper)) => seen.keeper = Some(keeper),
         Some(Err(why)) => seen.foreign = Some(why),
@@ -139,6 +139,20 @@ async fn archive(context: &Context, backup: &Backup, seen: &mut Seen) -> Result<
         seen.owner = Some(found.map_err(failed("the Cluster"))?.and_then(|c| c.uid()));
     }
     Ok(())
+}
+
+/// Revision up to which full backups count for an archive: its pod is told, and deletes what the last of them makes
+/// superfluous. One that a Cluster is being restored from does not count, nor any that is newer.
+pub(super) async fn base(
+    context: &Context,
+    archive: &Backup,
+    others: &[Backup],
+) -> Result<i64, ObserveError> {
+    let newest = proven::newest_base(archive, others);
+    let leaves = archive.metadata.deletion_timestamp.is_some();
+    let over = context.restores.over(&context.frame.client, archive).await;
+    let over = spared(leaves, over.map_err(failed("the InstanceSets")))?.flatten();
+    Ok(over.map_or(newest, |over| newest.min(over.saturating_sub(1))))
 }
 
 /// `None` for what would not be read the next time either, when a Backup `leaves`: it does not keep that.

@@ -247,9 +247,11 @@ fn turn(
         .map(|minutes| minutes.saturating_mul(60));
     // One that is being deleted is made no more, however long its data stays.
     let is_made = |backup: &Backup| !is_ended(backup) && stays(backup);
-    let under_way = own(schedule, policy, made).any(|(_, backup)| is_made(backup));
+    let at = digits(due);
+    // It may have been made under its former name, just before this operator took over.
+    let is_done = own(schedule, policy, made).any(|(of, backup)| is_made(backup) || of == at);
     let too_late = allowed.is_some_and(|allowed| late > allowed.max(60));
-    let backup = (!too_late && !under_way).then(|| backup(schedule, policy, due));
+    let backup = (!too_late && !is_done).then(|| backup(schedule, policy, due));
     Ok((next, backup))
 }
 
@@ -296,12 +298,14 @@ fn own<'a>(
     policy: &SchedulePolicy,
     made: &'a [Backup],
 ) -> impl Iterator<Item = (String, &'a Backup)> {
-    let (mark, prefix) = (mark(schedule, policy), prefix(schedule, policy));
+    let mark = mark(schedule, policy);
+    let prefixes = [prefix(schedule, policy), former_prefix(schedule, policy)];
     made.iter().filter_map(move |backup| {
         let name = backup.name_any();
-        let due = name.strip_prefix(&prefix)?;
-        let is_time = due.len() == TIME && due.bytes().all(|byte| byte.is_ascii_digit());
-        let own = is_time && backup.labels().get(SCHEDULE) == Some(&mark);
+        let is_time = |due: &&str| due.len() == TIME && due.bytes().all(|b| b.is_ascii_digit());
+        let due = |prefix: &String| name.strip_prefix(prefix.as_str()).filter(is_time);
+        let due = prefixes.iter().find_map(due)?;
+        let own = backup.labels().get(SCHEDULE) == Some(&mark);
         own.then(|| (due.to_owned(), backup))
     })
 }
@@ -320,13 +324,25 @@ fn mark(schedule: &BackupSchedule, policy: &SchedulePolicy) -> String {
     format!("{}.{}", name.trim_end_matches(['-', '.']), policy.name)
 }
 
-/// What the names of a schedule's Backups begin with; the time that each was due at follows.
+/// What the names of a schedule's Backups begin with; the time that each was due at follows. Hyphens of the entry are
+/// doubled, so that the last single one divides the two: `b-c` of `a` and `c` of `a-b` have no Backup in common.
 fn prefix(schedule: &BackupSchedule, policy: &SchedulePolicy) -> String {
+    let entry = policy.name.replace('-', "--");
+    format!("{}-{entry}-", schedule.name_any())
+}
+
+/// As earlier operators named them; the label tells those of `b-c` of `a` and `c` of `a-b` apart.
+fn former_prefix(schedule: &BackupSchedule, policy: &SchedulePolicy) -> String {
     format!("{}-{}-", schedule.name_any(), policy.name)
 }
 
+/// A time as it stands in a Backup's name.
+fn digits(due: Timestamp) -> String {
+    due.strftime("%Y%m%d%H%M%S").to_string()
+}
+
 fn backup(schedule: &BackupSchedule, policy: &SchedulePolicy, due: Timestamp) -> Backup {
-    let (prefix, time) = (prefix(schedule, policy), due.strftime("%Y%m%d%H%M%S"));
+    let (prefix, time) = (prefix(schedule, policy), digits(due));
     let mark = mark(schedule, policy);
     Backup {
         metadata: ObjectMeta {

@@ -10,7 +10,9 @@ use std::time::Duration;
 use etcd_operator_api::account;
 use etcd_operator_api::condition::{ConditionType, Reason};
 use etcd_operator_api::names::{self, ComponentName, headless_domain};
-use etcd_operator_api::restore::{FILLED, NOT_FILLED, RESTORE_DONE, SEED, SEEDED_LABEL, Seed};
+use etcd_operator_api::restore::{
+    FILLED, FILLED_AGAIN, NOT_FILLED, RESTORE_DONE, SEED, SEEDED_LABEL, Seed,
+};
 use etcd_operator_api::{BackupRepo, Component, InstanceSet, labels};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, PodTemplateSpec};
@@ -86,10 +88,13 @@ pub(super) async fn round(set: &InstanceSet, context: &Context) -> Result<Action
     if formed && !deleted {
         done(set, context).await?;
     }
+    let namespace = set.namespace().unwrap_or_default();
+    if !formed && !deleted && seed.archive.is_some() {
+        context.restores.note(&namespace);
+    }
     let Some(member) = status.bootstrap_members.first().cloned() else {
         return Ok(again);
     };
-    let namespace = set.namespace().unwrap_or_default();
     let templates = &set.spec.volume_claim_templates;
     let template = templates
         .iter()
@@ -187,17 +192,28 @@ async fn follow(
             tell(
                 claims,
                 claim,
-                &json!({ FILLED: seed.backup_uid, NOT_FILLED: null }),
+                &json!({ FILLED: seed.backup_uid, NOT_FILLED: null, FILLED_AGAIN: null }),
             )
             .await?;
             Ok(Action::await_change())
         }
         (JobState::Failed(why), _) => {
-            tell(claims, claim, &json!({ NOT_FILLED: told.unwrap_or(why) })).await?;
+            let why = told.unwrap_or(why);
+            tell(
+                claims,
+                claim,
+                &json!({ NOT_FILLED: why, FILLED_AGAIN: null }),
+            )
+            .await?;
             Ok(Action::requeue(BLOCKED))
         }
         (JobState::Running, why) => {
-            tell(claims, claim, &json!({ NOT_FILLED: why })).await?;
+            tell(
+                claims,
+                claim,
+                &json!({ NOT_FILLED: why, FILLED_AGAIN: told }),
+            )
+            .await?;
             Ok(Action::requeue(BLOCKED))
         }
     }

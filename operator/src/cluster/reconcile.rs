@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use etcd_operator_api::condition::{ConditionType, Reason};
+use etcd_operator_api::condition::{self, ConditionType, Reason, Truth};
 use etcd_operator_api::{
     Cluster, Component, ComponentDefinition, ComponentVersion, TerminationPolicy, labels,
 };
@@ -32,8 +32,10 @@ const FAILING: [ConditionType; 3] = [
     ConditionType::Terminating,
 ];
 
-/// Look again at the backup that a new Cluster is to begin with.
+/// Look again at the backup that a new Cluster is to begin with: soon at first, and ever less often.
 const RESTORE: Duration = Duration::from_secs(15);
+/// Longest time until then.
+const RESTORE_LONGEST: Duration = Duration::from_secs(300);
 
 /// Where the status says why nothing is done.
 const BLAME: Blame = Blame::Condition(ConditionType::ProvisioningStarted, Reason::PreCheckFailed);
@@ -141,7 +143,9 @@ async fn reconcile(cluster: &Cluster, context: &Context) -> Result<Action, Error
     // The backup may be on its way, and no watch tells when it is there.
     let begins = observed.components.is_empty();
     let again = match &planned {
-        Err(SpecError::Restore(_)) if begins => Action::requeue(RESTORE),
+        Err(SpecError::Restore(_)) if begins => {
+            Action::requeue(restore_again(cluster, &Time(Timestamp::now())))
+        }
         _ => Action::await_change(),
     };
     let (cluster, outcome, failure) = match planned {
@@ -157,6 +161,20 @@ async fn reconcile(cluster: &Cluster, context: &Context) -> Result<Action, Error
     };
     tell(&cluster, &observed.components, &outcome, context).await?;
     failure.map_or(Ok(again), Err)
+}
+
+/// Pure: when the backup is looked at again: after as long as the Cluster has been refused already, which doubles the
+/// time with each look and outlives a restart of the operator.
+fn restore_again(cluster: &Cluster, now: &Time) -> Duration {
+    let status = cluster.status.as_ref();
+    let started = status.and_then(|status| {
+        let kind = ConditionType::ProvisioningStarted;
+        condition::find(&status.conditions, kind)
+    });
+    let refused = started.filter(|started| started.status == Truth::False.as_str());
+    let since = refused.map_or(now.0, |refused| refused.last_transition_time.0);
+    let waited = u64::try_from(now.0.duration_since(since).as_secs()).unwrap_or_default();
+    Duration::from_secs(waited).clamp(RESTORE, RESTORE_LONGEST)
 }
 
 /// What there is. The status says what can never be read.
@@ -277,6 +295,7 @@ async fn tell(
 
 #[cfg(test)]
 mod tests {
+    use etcd_operator_api::ClusterStatus;
     use serde_json::json;
 
     use super::*;
@@ -387,6 +406,37 @@ mod tests {
         assert_eq!(body["metadata"]["finalizers"], json!([]));
     }
 
+    /// The status of a Cluster that has been refused since then.
+    fn refused(since: &str) -> ClusterStatus {
+        let condition = json!({ "type": "ProvisioningStarted", "status": "False", "reason": "PreCheckFailed",
+            "message": "no", "lastTransitionTime": since });
+        serde_json::from_value(json!({ "conditions": [condition] })).expect("a status")
+    }
+
+    #[test]
+    fn a_cluster_that_waits_for_its_backup_is_looked_at_ever_less_often() {
+        let object = json!({ "metadata": { "name": "ledger", "namespace": "books" },
+            "spec": { "terminationPolicy": "Delete", "componentSpecs": [] } });
+        let mut cluster: Cluster = serde_json::from_value(object).expect("a Cluster");
+        let time = |text: &str| Time(text.parse().expect("a time"));
+        let again = |cluster: &Cluster, now: &str| restore_again(cluster, &time(now)).as_secs();
+        assert_eq!(again(&cluster, "2026-01-01T00:00:00Z"), 15);
+        cluster.status = Some(refused("2026-01-01T00:00:00Z"));
+        for (now, seconds) in [
+            // By the clock of the operator before.
+            ("2025-12-31T23:00:00Z", 15),
+            ("2026-01-01T00:00:10Z", 15),
+            ("2026-01-01T00:01:00Z", 60),
+            ("2026-01-01T01:00:00Z", 300),
+        ] {
+            assert_eq!(again(&cluster, now), seconds, "{now}");
+        }
+        // What has begun is another matter.
+        let conditions = &mut cluster.status.get_or_insert_default().conditions;
+        conditions[0].status = "True".to_owned();
+        assert_eq!(again(&cluster, "2026-01-01T01:00:00Z"), 15);
+    }
+
     #[tokio::test]
     async fn a_backup_that_is_not_complete_yet_is_looked_at_again() {
         let read =
@@ -406,10 +456,18 @@ mod tests {
         let backup = json!({ "metadata": { "name": "b", "namespace": "books", "uid": "bu" },
             "spec": { "backupPolicyName": "p", "backupMethod": "datafile" }, "status": { "phase": "Running" } });
         // One that no definition fits waits for a definition, for which there is a watch.
-        for (definitions, next) in [
-            (vec![definition], Action::requeue(RESTORE)),
-            (vec![], Action::await_change()),
+        let since = "2020-01-01T00:00:00Z";
+        for (definitions, since, next) in [
+            (vec![definition.clone()], None, Action::requeue(RESTORE)),
+            (
+                vec![definition],
+                Some(since),
+                Action::requeue(RESTORE_LONGEST),
+            ),
+            (vec![], None, Action::await_change()),
         ] {
+            let mut cluster = cluster.clone();
+            cluster.status = since.map(refused);
             let (object, backup, version) = (object.clone(), backup.clone(), version.clone());
             let (context, asked) = server(move |line| {
                 let path = line.split('?').next().unwrap_or_default();

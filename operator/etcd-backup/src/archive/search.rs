@@ -22,7 +22,8 @@ pub enum Target {
 pub enum Refusal {
     /// The archive begins too late for this backup.
     #[error(
-        "the archive begins after revision {begins} and the backup is of revision {base}: use a newer backup"
+        "the archive begins after revision {begins} and the backup is of revision {base}: what was in between was pruned by \
+         the archive's retentionPeriod, or never archived. Use a newer backup, and ask for nothing before it"
     )]
     Begins {
         /// Revision that the archive begins after.

@@ -97,8 +97,8 @@ impl<'a> Walk<'a> {
             (None, _) => Err(gone),
             (Some(front), Some(next)) if front.first > next => Err(Error::Archive {
                 object: self.archive.path(&Object::segment(next)),
-                why: "it was deleted while the archive was read, because it was older than the retentionPeriod: \
-                      restore again, over a newer backup"
+                why: "it was pruned while the archive was read, because it was older than the retentionPeriod: restore \
+                      again, over a newer backup"
                     .to_owned(),
             }),
             (Some(front), None) => match front.begins {

@@ -130,6 +130,62 @@ fn schedules_whose_names_begin_alike_leave_each_others_backups_alone() {
 }
 
 #[test]
+fn schedules_whose_joined_names_are_one_have_no_backup_in_common() {
+    let named = |name: &str, entry: &str| {
+        let mut schedule = schedule(None, true);
+        schedule.metadata.name = Some(name.to_owned());
+        schedule.spec.schedules[0].name = entry.to_owned();
+        schedule
+    };
+    let all = [
+        named("a", "b-c"),
+        named("a-b", "c"),
+        named("a", "b--c"),
+        named("a--b", "c"),
+    ];
+    let now = at("2026-01-01T18:00:01Z");
+    let made = |schedule| decide(schedule, &[], &now).backups.remove(0);
+    let mut names: Vec<String> = all.iter().map(|one| made(one).name_any()).collect();
+    assert_eq!(names[0], "a-b--c-20260101180000");
+    assert_eq!(names[1], "a-b-c-20260101180000");
+    names.sort();
+    names.dedup();
+    assert_eq!(names.len(), all.len(), "{names:?}");
+}
+
+#[test]
+fn a_backup_of_a_former_name_is_still_its_schedules() {
+    let mut schedule = schedule(None, true);
+    schedule.spec.schedules[0].name = "every-day".to_owned();
+    schedule.spec.schedules[0].retention_count = Some(1);
+    let former = |day: u32, phase: &str| {
+        let mut backup = made_by(&schedule, day, phase);
+        backup.metadata.name = Some(format!("daily-every-day-202601{day:02}180000"));
+        backup
+    };
+    let mut made = vec![
+        former(1, "Completed"),
+        former(2, "Completed"),
+        made_by(&schedule, 3, "Completed"),
+    ];
+    let now = at("2026-01-04T18:00:01Z");
+    let next = decide(&schedule, &made, &now);
+    let names = made.iter().map(ResourceExt::name_any);
+    assert_eq!(next.surplus, names.take(2).collect::<Vec<_>>());
+    assert_eq!(
+        next.backups[0].name_any(),
+        "daily-every--day-20260104180000"
+    );
+    // The operator was replaced before the status was written.
+    made.push(former(4, "Completed"));
+    let next = decide(&schedule, &made, &now);
+    assert!(next.backups.is_empty(), "{next:?}");
+    made[3].status.get_or_insert_default().phase = Some(BackupPhase::Running);
+    let later = decide(&schedule, &made, &at("2026-01-05T18:00:01Z"));
+    assert!(later.backups.is_empty(), "{later:?}");
+}
+
+#[test]
 fn the_last_full_backup_below_an_archive_stays_whatever_the_count() {
     let mut schedule = schedule(None, true);
     schedule.spec.schedules[0].retention_count = Some(1);

@@ -328,6 +328,7 @@ pub(super) fn context(frame: crate::controller::Context) -> Context {
         store: Arc::new(MemberStore::default()),
         image: "etcd-backup:1".into(),
         others: Arc::default(),
+        restores: Arc::default(),
     }
 }
 

@@ -1,13 +1,16 @@
-//! Backups whose time is over while a Cluster is restored from them.
+//! Backups whose time is over while a Cluster is restored from them, and archives that are pruned meanwhile.
+
+use std::sync::Mutex;
 
 use etcd_operator_api::InstanceSet;
 use etcd_operator_api::restore::SeedArchive;
 
+use super::archives::{begun, full};
 use super::jobs::{answers, context};
 use super::seeds::{set, set_of};
 use super::*;
 use crate::backup::readers::Readers;
-use crate::backup::reconcile;
+use crate::backup::{observe, reconcile, seed};
 
 fn seeded(set: &InstanceSet) -> Value {
     json!({ "metadata": {}, "items": [set] })
@@ -63,4 +66,46 @@ async fn an_archive_that_is_replayed_is_read_too_and_nothing_else_is() {
     let asked = asked.lock().expect("no panic");
     let line = &asked[0].0;
     assert!(line.contains("seeded%3Dtrue"), "{line}");
+}
+
+#[tokio::test]
+async fn what_is_put_over_an_older_full_backup_is_not_pruned_until_the_cluster_has_formed() {
+    let archive = begun();
+    let path = archive
+        .status
+        .as_ref()
+        .and_then(|status| status.path.clone());
+    let over = SeedArchive {
+        path: path.expect("a path"),
+        ..SeedArchive::default()
+    };
+    // It begins with the full backup of revision 7.
+    let forming = set_of(None, None, Some(over.clone()));
+    let others = [full("old", 7), full("new", 900)];
+    let listed = Arc::new(Mutex::new(forming.clone()));
+    let shown = Arc::clone(&listed);
+    let (frame, asked) = server(move |line| match line {
+        line if line.contains("/instancesets?") => (200, seeded(&shown.lock().expect("no panic"))),
+        _ => failure(404, "NotFound", "none"),
+    });
+    let context = context(frame);
+    let told = async || {
+        let base = observe::base(&context, &archive, &others).await;
+        let asked = asked.lock().expect("no panic");
+        let lists = asked
+            .iter()
+            .filter(|(line, _)| line.contains("/instancesets?"));
+        (base.expect("a list"), lists.count())
+    };
+    assert_eq!(told().await, (900, 0), "nothing is restored");
+    let round = seed::round(&forming, &context).await;
+    round.expect("a round");
+    assert_eq!(told().await, (6, 1));
+    *listed.lock().expect("no panic") = set_of(Some("7"), None, Some(over));
+    assert_eq!(told().await, (900, 2));
+    assert_eq!(
+        told().await,
+        (900, 2),
+        "it has formed, and is not asked for again"
+    );
 }

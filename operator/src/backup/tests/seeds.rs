@@ -4,7 +4,9 @@ use std::sync::Mutex;
 
 use etcd_operator_api::InstanceSet;
 use etcd_operator_api::backup_policy::SecretKey;
-use etcd_operator_api::restore::{FILLED, NOT_FILLED, RESTORE_DONE, SEED, Seed, SeedArchive};
+use etcd_operator_api::restore::{
+    FILLED, FILLED_AGAIN, NOT_FILLED, RESTORE_DONE, SEED, Seed, SeedArchive,
+};
 
 use super::jobs::context;
 use super::*;
@@ -58,6 +60,17 @@ async fn of_claim(
     job: Option<&'static str>,
     set: &InstanceSet,
 ) -> Vec<(String, Value)> {
+    of_pods(claim, job, &[], set).await
+}
+
+/// What is written when the Job has these pods, too.
+async fn of_pods(
+    claim: Value,
+    job: Option<&'static str>,
+    pods: &[Value],
+    set: &InstanceSet,
+) -> Vec<(String, Value)> {
+    let pods = json!({ "metadata": {}, "items": pods });
     let made = Mutex::new(());
     let (frame, asked) = server(move |line| {
         let _one = made.lock();
@@ -75,7 +88,7 @@ async fn of_claim(
                 200,
                 json!({ "metadata": { "name": name }, "data": { "secretKey": "YWJj" } }),
             ),
-            (_, "pods", _) => (200, json!({ "metadata": {}, "items": [] })),
+            (_, "pods", _) => (200, pods.clone()),
             (_, "new-etcd", _) => (
                 200,
                 json!({ "metadata": { "name": "new-etcd", "uid": "cu" } }),
@@ -251,6 +264,33 @@ async fn the_claim_says_when_it_is_filled_and_why_it_is_not() {
             .is_empty(),
         "nothing is left to do"
     );
+}
+
+#[tokio::test]
+async fn while_the_job_tries_again_the_claim_says_what_has_failed() {
+    let pod = |name: &str, state: Value| {
+        let owner = json!({ "apiVersion": "batch/v1", "kind": "Job", "name": "restore-new-etcd-pvcuid00", "uid": "ju",
+            "controller": true });
+        let work = json!({ "name": "backup", "image": "i", "imageID": "i", "ready": false, "restartCount": 0,
+            "state": state });
+        json!({ "metadata": { "name": name, "ownerReferences": [owner] },
+            "status": { "containerStatuses": [work] } })
+    };
+    let ended = json!({ "terminated": { "exitCode": 1, "message": r#"{"failure":"the disk is full"}"#,
+        "finishedAt": "2026-01-01T00:00:00Z" } });
+    let pods = [pod("a", ended), pod("b", json!({ "running": {} }))];
+    let claim = json!({ "metadata": { "name": "data-new-etcd-0", "uid": "pvcuid00-1",
+        "annotations": { labels::CLUSTER_UID: "cu" } } });
+    for (condition, known, other) in [
+        ("Suspended", FILLED_AGAIN, NOT_FILLED),
+        ("Failed", NOT_FILLED, FILLED_AGAIN),
+    ] {
+        let told = of_pods(claim.clone(), Some(condition), &pods, &set(None)).await;
+        assert_eq!(told.len(), 1, "{told:?}");
+        let annotations = &told[0].1["metadata"]["annotations"];
+        assert_eq!(annotations[known], "the disk is full", "{condition}");
+        assert_eq!(annotations[other], Value::Null, "{condition}");
+    }
 }
 
 #[tokio::test]

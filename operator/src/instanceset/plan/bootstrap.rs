@@ -3,7 +3,7 @@
 //! After the latch nothing here runs any more: every further member joins as a learner.
 
 use etcd_operator_api::names;
-use etcd_operator_api::restore::NOT_FILLED;
+use etcd_operator_api::restore::{FILLED_AGAIN, NOT_FILLED};
 
 use super::latch::Latch;
 use super::next_pod::{self, PodTurn};
@@ -139,10 +139,11 @@ fn unfilled(desired: &Desired, seen: &Observed, pod: &str) -> Option<Waiting> {
     if there.is_some_and(|there| !there.terminating && there.filled() == Some(seed)) {
         return None;
     }
-    let why = there.and_then(|there| there.annotations.get(NOT_FILLED).cloned());
-    Some(match why {
+    let noted = |key: &str| there.and_then(|there| there.annotations.get(key).cloned());
+    let tried = noted(FILLED_AGAIN);
+    Some(match noted(NOT_FILLED) {
         Some(why) => Waiting::SeedFailed { claim, why },
-        None => Waiting::Seed(claim),
+        None => Waiting::Seed { claim, tried },
     })
 }
 

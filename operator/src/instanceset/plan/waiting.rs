@@ -37,8 +37,16 @@ pub(crate) enum Waiting {
     )]
     LeftBehind(String),
     /// The first member's claim is not filled with the backup yet.
-    #[error("claim {0} is being filled with the backup that the cluster begins with")]
-    Seed(String),
+    #[error(
+        "claim {claim} is being filled with the backup that the cluster begins with{}",
+        after(.tried.as_deref())
+    )]
+    Seed {
+        /// The claim.
+        claim: String,
+        /// Why the attempt before has failed.
+        tried: Option<String>,
+    },
     /// It cannot be.
     #[error(
         "claim {claim} is not filled with the backup: {why}; correct that and delete the failed Job to try again, or delete \
@@ -384,6 +392,13 @@ pub(crate) enum Waiting {
     },
 }
 
+/// What an attempt is told with that follows one which has failed.
+fn after(failed: Option<&str>) -> String {
+    failed.map_or_else(String::new, |why| {
+        format!("; an attempt has failed, and the next one is under way: {why}")
+    })
+}
+
 impl Waiting {
     /// The reason in one word.
     #[must_use]
@@ -394,7 +409,7 @@ impl Waiting {
             Waiting::NoNode(_) => "NodeNotFound",
             Waiting::TemplateRefused(_) => "TemplateRefused",
             Waiting::LeftBehind(_) => "ForeignClaim",
-            Waiting::Seed(_) => "Restore",
+            Waiting::Seed { .. } => "Restore",
             Waiting::SeedFailed { .. } => "RestoreFailed",
             Waiting::CannotRun { .. } => "CannotRun",
             Waiting::NodeRefuses { .. } => "NodeRefuses",

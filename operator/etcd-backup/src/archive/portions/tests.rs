@@ -256,6 +256,9 @@ async fn what_is_deleted_before_it_is_replayed_is_named() {
         })
     );
     assert!(begins, "{found}");
+    let told = found.to_string();
+    let pruned = told.contains("pruned by the archive's retentionPeriod");
+    assert!(pruned && told.contains("Use a newer backup"), "{told}");
 }
 
 #[tokio::test]

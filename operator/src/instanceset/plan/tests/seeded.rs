@@ -1,6 +1,6 @@
 //! A cluster that begins with a backup: one member has its data, the others join it.
 
-use etcd_operator_api::restore::NOT_FILLED;
+use etcd_operator_api::restore::{FILLED_AGAIN, NOT_FILLED};
 
 use super::super::{Waiting, check};
 use super::*;
@@ -26,7 +26,19 @@ fn no_pod_is_made_on_a_claim_that_is_not_filled() {
     let mut seen = world.observe();
     let waits = plan(&world.desired, &seen);
     assert!(waits.steps.is_empty(), "{:?}", waits.steps);
-    assert_eq!(waits.waiting[0], Waiting::Seed("data-a-0".to_owned()));
+    let seed = Waiting::Seed {
+        claim: "data-a-0".to_owned(),
+        tried: None,
+    };
+    assert_eq!(waits.waiting[0], seed);
+    let claim = seen.claims.get_mut("data-a-0").expect("the claim");
+    claim
+        .annotations
+        .insert(FILLED_AGAIN.to_owned(), "the disk is full".to_owned());
+    let again = plan(&world.desired, &seen);
+    assert_eq!(again.waiting[0].reason(), "Restore");
+    let told = again.waiting[0].to_string();
+    assert!(told.ends_with("is under way: the disk is full"), "{told}");
     let claim = seen.claims.get_mut("data-a-0").expect("the claim");
     claim
         .annotations
