@@ -1,9 +1,11 @@
 //! Strict serializability of the key-value store: one order of all operations, in agreement with real time.
 //!
-//! The witness decides; the bounded search is asked only when a revision is unexplained.
+//! The witness decides; the bounded search is asked only when a revision is unexplained. What etcd never acknowledges
+//! is a violation wherever it would stand.
 
 use super::Case;
 use super::placement;
+use super::refused;
 use super::search::{self, Found};
 use super::verdict::{Findings, Verdict};
 use super::witness::Stop;
@@ -23,6 +25,12 @@ pub(super) fn check(case: &Case<'_>) -> Verdict {
     findings.count("revisions", usize::try_from(tally.last).unwrap_or(0));
     if tally.placed == 0 {
         findings.doubt("no operation was acknowledged".to_owned());
+    }
+    for op in &case.index.ops {
+        if let Some(why) = refused::acknowledged(op) {
+            let told = words::op(case.index, op);
+            findings.violation(format!("{told}: {why}"), vec![op.id()]);
+        }
     }
     if let Some(reason) = case.replayed.unsure.clone() {
         findings.doubt(reason);

@@ -14,6 +14,7 @@ mod numbers;
 mod objects;
 mod operator;
 mod recording;
+mod refused;
 mod store;
 mod streams;
 mod terms;
