@@ -2,6 +2,7 @@
 //! histories.
 
 mod absurd;
+mod alike;
 mod anomalies;
 mod clean;
 mod cluster;

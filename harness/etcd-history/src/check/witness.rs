@@ -3,8 +3,8 @@
 //! Acknowledged operations are put in the order of their revisions (the write first, then what read it, by call), the
 //! store is replayed along that order with the log of the watches beside it, and [`proof`] looks for an operation that
 //! was called after something behind it was there. Sound and complete for operations with a known revision; writes of
-//! unknown outcome are found by their unique values in the log and in answers. A revision that none of these explains
-//! is a hole: then the bounded search takes over, from the store as it was there.
+//! unknown outcome are found by their unique values in the log and in answers. A revision that none of these explains,
+//! or of a value that two of them write, is a hole: then the bounded search takes over, from the store as it was there.
 //!
 //! Modules: `reads` (who saw a revision), `deletes` (revisions of which only deletes were seen), `loose` (deletes of
 //! unknown outcome, by their keys), `made` (what each revision changed).
@@ -95,12 +95,12 @@ pub(crate) enum Stop {
         /// Operations named.
         ops: Vec<OpId>,
     },
-    /// Nothing tells what made this revision.
+    /// Nothing tells what made this revision, or which of several writes of one value.
     Hole {
         /// The revision.
         revision: i64,
     },
-    /// Nothing tells what was there before, or which of several writes was seen.
+    /// Nothing tells what was there before.
     Unknown {
         /// Why, in words.
         reason: String,
@@ -112,6 +112,7 @@ pub(crate) fn replay<'a>(index: &Index<'a>, log: &Log<'a>, known: &Known) -> Rep
     let (mut placed, past) = placement::place(index);
     let doubtful = placement::doubtful(index);
     let sighted = proof::sightings(index, &doubtful);
+    let alike = placement::alike(index);
     let store = used::base(index, log);
     let mut replay = Replay {
         index,
@@ -120,10 +121,10 @@ pub(crate) fn replay<'a>(index: &Index<'a>, log: &Log<'a>, known: &Known) -> Rep
         made: Made::from(store.revision),
         store,
         changes: Vec::new(),
-        deleters: deleters(index, log, (&doubtful, &sighted)),
+        deleters: deleters(index, log, (&doubtful, &sighted, &alike)),
         sighted,
         doubtful,
-        alike: placement::alike(index),
+        alike,
         loose: Loose::of(index),
         guessed: false,
         guesses: FastSet::default(),
@@ -349,8 +350,7 @@ impl<'a> Replay<'_, 'a> {
         told: &str,
     ) -> Result<(), Stop> {
         if self.alike.contains(&owner) {
-            let reason = words::alike(self.index, &self.op(owner));
-            return Err(Stop::Unknown { reason });
+            return Err(Stop::Hole { revision });
         }
         if self.op(owner).failed() {
             let why = format!("it failed for certain, yet at revision {revision} {told}");
