@@ -1,13 +1,18 @@
 //! Strict serializability of the key-value store: one order of all operations, in agreement with real time.
 //!
-//! The witness decides; the bounded search is asked only when a revision is unexplained.
+//! The witness decides; the bounded search is asked only when a revision is unexplained. What etcd never acknowledges
+//! is a violation wherever it would stand.
 
 use super::Case;
 use super::placement;
+use super::proof;
+use super::refused;
 use super::search::{self, Found};
 use super::verdict::{Findings, Verdict};
 use super::witness::Stop;
 use super::words;
+use crate::index::Index;
+use crate::record::{Nanos, Record};
 
 /// Name of the check.
 pub(crate) const CHECK: &str = "linearizable";
@@ -24,6 +29,12 @@ pub(super) fn check(case: &Case<'_>) -> Verdict {
     if tally.placed == 0 {
         findings.doubt("no operation was acknowledged".to_owned());
     }
+    for op in &case.index.ops {
+        if let Some(why) = refused::acknowledged(op) {
+            let told = words::op(case.index, op);
+            findings.violation(format!("{told}: {why}"), vec![op.id()]);
+        }
+    }
     if let Some(reason) = case.replayed.unsure.clone() {
         findings.doubt(reason);
     }
@@ -38,26 +49,48 @@ pub(super) fn check(case: &Case<'_>) -> Verdict {
             );
             match search::search_on(case, search::STEPS_MAX) {
                 Found::Order => {}
-                Found::None { explanation, ops } => {
-                    // Of several the search takes the one that was called last.
-                    let alike = placement::alike(case.index).into_iter().min();
-                    match alike.map(|op| words::alike(case.index, &case.index.ops[op as usize])) {
-                        Some(reason) => findings.doubt(reason),
-                        None => findings.violation(
-                            format!(
-                                "nothing tells what made revision {revision}, and {explanation}"
-                            ),
-                            ops,
-                        ),
-                    }
-                }
+                Found::None { explanation, ops } => match out_of_order(case.index) {
+                    Some(reason) => findings.doubt(reason),
+                    None => findings.violation(
+                        format!("nothing tells what made revision {revision}, and {explanation}"),
+                        ops,
+                    ),
+                },
                 Found::Exhausted { reason } => {
                     findings.doubt(format!(
                         "nothing tells what made revision {revision}, and {reason}"
                     ));
+                    let alike = placement::alike(case.index).into_iter().min();
+                    if let Some(op) = alike {
+                        findings.doubt(words::alike(case.index, &case.index.ops[op as usize]));
+                    }
                 }
             }
         }
     }
     findings.verdict(CHECK)
+}
+
+/// Why the search may have missed an order, where several writes have one value: it goes by time alone, and by its time
+/// an operation was called behind a revision that by its line it may have made.
+fn out_of_order(index: &Index<'_>) -> Option<String> {
+    if placement::alike(index).is_empty() {
+        return None;
+    }
+    let mut earliest = Nanos::MAX;
+    for record in index.records.iter().rev() {
+        if let Record::Call(call) = record
+            && call.t > earliest
+            && let Some(op) = index.ops.iter().find(|op| op.id() == call.op)
+        {
+            return Some(format!(
+                "the clocks of those who wrote the history disagree about {}",
+                words::op(index, op)
+            ));
+        }
+        if let Some((t, _)) = proof::told(record) {
+            earliest = earliest.min(t);
+        }
+    }
+    None
 }

@@ -7,12 +7,12 @@
 //! Modules: [`assumptions`] is the history fit to be judged at all (`objects`: what keepers of objects met);
 //! [`linearizable`] with its parts `store` (what etcd must answer; `items`, `brief`: how keys are held), `log`
 //! (revision by revision from the watches; `few`: keys of one revision), `placement` (where each operation belongs),
-//! `used` (what was there before), `agree` (a revision beside its events), `proof` (what proves that a revision
-//! existed), `witness` (order by revision; `rival`: what else may have deleted) and `search` (for what has no
-//! revision); [`reads`] (with `compaction`, and `auto_compaction` for etcd's own), [`leases`] (with the table `lives`),
-//! [`locks`], [`durability`], [`watch`] for the clients; [`agreement`] (with `numbers`), [`raft`] (with `applied`),
-//! [`membership`], [`elections`] for the members; [`labels`], [`quorum`], [`continuity`], [`planned`], [`in_time`] for
-//! the operator.
+//! `refused` (what etcd never acknowledges), `used` (what was there before), `agree` (a revision beside its events),
+//! `proof` (what proves that a revision existed), `witness` (order by revision; `rival`: what else may have deleted)
+//! and `search` (for what has no revision); [`reads`] (with `compaction`, and `auto_compaction` for etcd's own),
+//! [`leases`] (with the table `lives`), [`locks`], [`durability`], [`watch`] for the clients; [`agreement`] (with
+//! `numbers`), [`raft`] (with `applied`), [`membership`], [`elections`] for the members; [`labels`], [`quorum`],
+//! [`continuity`], [`planned`], [`in_time`] for the operator.
 //!
 //! Claims about time ([`continuity`], [`planned`], [`in_time`], the late end of [`leases`]) ask [`machine`] first:
 //! where it was too busy they are not judged. All other claims are judged on every machine. [`shown`] asks all checks
@@ -57,6 +57,7 @@ mod proof;
 mod quorum;
 mod raft;
 mod reads;
+mod refused;
 mod rival;
 mod rounds;
 mod sample;

@@ -4,8 +4,9 @@
 //! operations have already happened in it); at a return every configuration is driven until the operation has
 //! happened, and where a revision was proved until it is there. It begins where the witness ended. Header revisions
 //! leave one way wherever they are known, so that it branches at holes only; a hole is filled by a write of unknown
-//! outcome that no client saw elsewhere, or by the end of a lease whose time may have been over. There is no clock
-//! here: the deadline is a budget of steps, and a budget that is used up is inconclusive, never a pass.
+//! outcome that no client saw elsewhere (of several that write one value it tries each), or by the end of a lease whose
+//! time may have been over. There is no clock here: the deadline is a budget of steps, and a budget that is used up is
+//! inconclusive, never a pass.
 
 use std::collections::BTreeSet;
 
@@ -212,6 +213,15 @@ fn may_be_unseen(request: &Request, watched: Option<Keys<'_>>) -> bool {
     }
 }
 
+/// True when a put of a value that the request writes was seen.
+fn shows(events: &[&KeyEvent], request: &Request) -> bool {
+    let mut values = events.iter().filter_map(|event| match event {
+        KeyEvent::Put { kv, .. } => Some(kv.value.as_str()),
+        KeyEvent::Delete { .. } => None,
+    });
+    values.any(|value| placement::values_of(request).any(|own| own == value))
+}
+
 struct Search<'c, 'a> {
     case: &'c Case<'a>,
     /// Acknowledged operations that have not returned.
@@ -221,7 +231,7 @@ struct Search<'c, 'a> {
     steps: u64,
     steps_max: u64,
     scratch: Vec<Change<'a>>,
-    /// Revision at which a watcher or an answer saw a write of unknown outcome.
+    /// Revision at which a watcher or an answer saw a write of unknown outcome, where no other one writes its value.
     sighted: FastMap<u32, i64>,
     /// Revisions that an answer or a watch explains, in order.
     explained: Vec<i64>,
@@ -247,9 +257,11 @@ impl<'c, 'a> Search<'c, 'a> {
         }
         explained.extend(&claimed);
         let values = placement::doubtful(case.index);
+        // A value that two may have written shows neither of them.
+        let alike = placement::alike(case.index);
         for (revision, op) in proof::sightings(case.index, &values) {
             explained.push(revision);
-            if !claimed.contains(&revision) {
+            if !claimed.contains(&revision) && !alike.contains(&op) {
                 sighted.insert(op, revision);
             }
         }
@@ -259,6 +271,7 @@ impl<'c, 'a> Search<'c, 'a> {
             for event in events {
                 if let KeyEvent::Put { kv, .. } = event
                     && let Some(op) = values.get(kv.value.as_str())
+                    && !alike.contains(op)
                 {
                     sighted.insert(*op, revision);
                 }
@@ -451,7 +464,11 @@ impl<'c, 'a> Search<'c, 'a> {
             // What was seen happened there and nowhere else; a value that was watched would have been seen with it.
             let here = match self.sighted.get(op) {
                 Some(seen) => *seen == revision,
-                None => entry.is_none() || may_be_unseen(&self.op(*op).call.request, watched),
+                None => {
+                    let request = &self.op(*op).call.request;
+                    entry.is_none_or(|entry| shows(entry.events, request))
+                        || may_be_unseen(request, watched)
+                }
             };
             if here && !way.happened.contains(op) {
                 makers.push(Maker::Op(*op));

@@ -21,6 +21,7 @@ use self::front::{Front, Teller};
 use self::replay::Replay;
 use super::numbers;
 use super::placement::{self, Part};
+use super::refused;
 use super::verdict::{Findings, Verdict};
 use crate::hash::FastMap;
 use crate::index::{Index, Op};
@@ -195,6 +196,9 @@ impl Stream {
             self.replay.losses.add(done);
             return Ok(());
         };
+        if let Some(why) = refused::acknowledged(&done.op()) {
+            return Err(done.violation(self.replay.start(), &why));
+        }
         self.uncompared += old_reads(&done.call.request, acked.response);
         let Some(part) = placement::part(&done.call.request, acked.response) else {
             return Ok(());

@@ -539,6 +539,15 @@ pub(crate) fn not_judged(verdict: &Verdict, words: &str) {
     }
 }
 
+/// What the judge of the whole says of linearizability, and that of a stream.
+pub(crate) fn judged(story: Story) -> [Verdict; 2] {
+    let history = story.history();
+    let whole = check::linearizable(&history);
+    let records = history.records.into_iter();
+    let Ok(live) = check::stream(records.map(Ok::<_, std::convert::Infallible>));
+    [whole, live]
+}
+
 #[track_caller]
 pub(crate) fn one(verdicts: Vec<Verdict>, check: &str) -> Verdict {
     verdicts

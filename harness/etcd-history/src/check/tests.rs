@@ -2,6 +2,7 @@
 //! histories.
 
 mod absurd;
+mod alike;
 mod anomalies;
 mod clean;
 mod cluster;
@@ -14,6 +15,7 @@ mod numbers;
 mod objects;
 mod operator;
 mod recording;
+mod refused;
 mod store;
 mod streams;
 mod terms;

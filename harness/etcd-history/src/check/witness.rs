@@ -3,11 +3,16 @@
 //! Acknowledged operations are put in the order of their revisions (the write first, then what read it, by call), the
 //! store is replayed along that order with the log of the watches beside it, and [`proof`] looks for an operation that
 //! was called after something behind it was there. Sound and complete for operations with a known revision; writes of
-//! unknown outcome are found by their unique values in the log and in answers. A revision that none of these explains
-//! is a hole: then the bounded search takes over, from the store as it was there.
+//! unknown outcome are found by their unique values in the log and in answers. A revision that none of these explains,
+//! or of a value that two of them write, is a hole: then the bounded search takes over, from the store as it was there.
+//!
+//! Modules: `reads` (who saw a revision), `deletes` (revisions of which only deletes were seen), `loose` (deletes of
+//! unknown outcome, by their keys), `made` (what each revision changed).
 
+mod deletes;
 mod loose;
 mod made;
+mod reads;
 
 use self::loose::{Loose, deleters};
 pub(crate) use self::made::Made;
@@ -15,7 +20,6 @@ use super::agree::agree;
 use super::log::{self, Entry, Log};
 use super::placement::{self, Part, Past, Placed};
 use super::proof::{self, Known, Order};
-use super::rival::{self, Fit, Rival, fit, rival};
 use super::store::{Change, Mismatch, Store};
 use super::used;
 use super::words;
@@ -91,12 +95,12 @@ pub(crate) enum Stop {
         /// Operations named.
         ops: Vec<OpId>,
     },
-    /// Nothing tells what made this revision.
+    /// Nothing tells what made this revision, or which of several writes of one value.
     Hole {
         /// The revision.
         revision: i64,
     },
-    /// Nothing tells what was there before, or which of several writes was seen.
+    /// Nothing tells what was there before.
     Unknown {
         /// Why, in words.
         reason: String,
@@ -108,6 +112,7 @@ pub(crate) fn replay<'a>(index: &Index<'a>, log: &Log<'a>, known: &Known) -> Rep
     let (mut placed, past) = placement::place(index);
     let doubtful = placement::doubtful(index);
     let sighted = proof::sightings(index, &doubtful);
+    let alike = placement::alike(index);
     let store = used::base(index, log);
     let mut replay = Replay {
         index,
@@ -116,10 +121,10 @@ pub(crate) fn replay<'a>(index: &Index<'a>, log: &Log<'a>, known: &Known) -> Rep
         made: Made::from(store.revision),
         store,
         changes: Vec::new(),
-        deleters: deleters(index, log, (&doubtful, &sighted)),
+        deleters: deleters(index, log, (&doubtful, &sighted, &alike)),
         sighted,
         doubtful,
-        alike: placement::alike(index),
+        alike,
         loose: Loose::of(index),
         guessed: false,
         guesses: FastSet::default(),
@@ -154,11 +159,6 @@ pub(crate) fn replay<'a>(index: &Index<'a>, log: &Log<'a>, known: &Known) -> Rep
             guessed: replay.guessed,
         },
     }
-}
-
-/// The keys that the watches saw go.
-fn gone<'e>(entry: Entry<'e, '_>) -> Vec<&'e str> {
-    entry.events.iter().map(|event| log::key(event)).collect()
 }
 
 struct Replay<'c, 'a> {
@@ -350,8 +350,7 @@ impl<'a> Replay<'_, 'a> {
         told: &str,
     ) -> Result<(), Stop> {
         if self.alike.contains(&owner) {
-            let reason = words::alike(self.index, &self.op(owner));
-            return Err(Stop::Unknown { reason });
+            return Err(Stop::Hole { revision });
         }
         if self.op(owner).failed() {
             let why = format!("it failed for certain, yet at revision {revision} {told}");
@@ -370,163 +369,6 @@ impl<'a> Replay<'_, 'a> {
         match entry {
             Some(entry) => self.compare_log(owner, entry),
             None => Ok(()),
-        }
-    }
-
-    /// Only deletes: the keys of a lease went together, or a delete of unknown outcome that cannot be recognised.
-    fn ended_lease(&mut self, revision: i64, entry: Entry<'_, 'a>) -> Result<(), Stop> {
-        let lease = self
-            .store
-            .get(log::key(entry.events[0]))
-            .map_or(0, |item| item.lease);
-        let txns = self.rival(self.deleters.clone(), (revision, entry), lease);
-        self.changes.clear();
-        self.changes.extend(self.store.leased(lease));
-        if lease == 0 || agree(&self.changes, entry.events, revision, self.log.scope).is_err() {
-            return match txns {
-                Rival::No => self.loose_delete(revision, entry),
-                _ => Err(Stop::Hole { revision }),
-            };
-        }
-        let loose = self.loose.holding(&gone(entry));
-        let rival = txns.max(self.rival(loose, (revision, entry), lease));
-        if rival == Rival::Other {
-            return Err(Stop::Hole { revision });
-        }
-        // Either leaves the same keys. Which of the two it was decides what is left to others.
-        let doubtful = rival == Rival::Same;
-        self.guessed |= doubtful;
-        self.store.drop_lease(lease, &mut self.changes);
-        self.tally.ended.push(Ended {
-            lease,
-            seen: entry.seen,
-            revision,
-            doubtful,
-        });
-        Ok(())
-    }
-
-    /// What was seen of a revision of which only deletes were seen.
-    fn seen<'e>(&self, entry: Entry<'e, 'a>, lease: i64) -> rival::Deletes<'e>
-    where
-        'a: 'e,
-    {
-        rival::Deletes {
-            gone: gone(entry),
-            watched: self.log.scope,
-            lease,
-        }
-    }
-
-    /// How some requests of unknown outcome stand to a revision of which only deletes were seen: the worst of them.
-    fn rival(
-        &mut self,
-        ops: Vec<u32>,
-        (revision, entry): (i64, Entry<'_, 'a>),
-        lease: i64,
-    ) -> Rival {
-        let known = self.known.since(revision);
-        let seen = self.seen(entry, lease);
-        let mut most = Rival::No;
-        for op in ops {
-            let call = self.op(op).call;
-            let free = !self.used.contains_key(&op) || self.guesses.contains(&op);
-            if call.t <= known && free {
-                most = most.max(rival(&mut self.store, &call.request, &seen));
-            }
-        }
-        most
-    }
-
-    /// Deletes of unknown outcome that may have made a revision and were not taken for another one, in the order of
-    /// their calls. A hole where one of them may have taken keys along that no one watches: only what is read later
-    /// tells.
-    fn fitting_deletes(&mut self, revision: i64, entry: Entry<'_, 'a>) -> Result<Vec<u32>, Stop> {
-        let known = self.known.since(revision);
-        let seen = self.seen(entry, 0);
-        let mut fitting = Vec::new();
-        for op in self.loose.holding(&seen.gone) {
-            let call = self.op(op).call;
-            if self.used.contains_key(&op) || call.t > known {
-                continue;
-            }
-            match fit(&mut self.store, &call.request, &seen) {
-                Fit::No => {}
-                Fit::Exactly => fitting.push(op),
-                Fit::More => return Err(Stop::Hole { revision }),
-            }
-        }
-        Ok(fitting)
-    }
-
-    /// A delete of unknown outcome that stands alone leaves no mark: the earliest called that deletes just this is
-    /// taken, since it leaves most to the others.
-    fn loose_delete(&mut self, revision: i64, entry: Entry<'_, 'a>) -> Result<(), Stop> {
-        let fitting = self.fitting_deletes(revision, entry)?;
-        let Some(owner) = fitting.first().copied() else {
-            return Err(Stop::Hole { revision });
-        };
-        if fitting.len() > 1 {
-            self.guessed = true;
-            self.guesses.insert(owner);
-        }
-        self.used.insert(owner, revision);
-        self.execute(owner)?;
-        self.tally.found += 1;
-        Ok(())
-    }
-
-    /// Places what saw the store as it is now.
-    fn observe(&mut self, placed: &[Placed], next: &mut usize) -> Result<(), Stop> {
-        let revision = self.store.revision;
-        while let Some(reader) = placed.get(*next).filter(|p| p.revision == revision) {
-            *next += 1;
-            if reader.part == Part::Changes {
-                return Err(self.violation(
-                    reader.op,
-                    &format!("its revision {revision} was made before it"),
-                ));
-            }
-            self.execute(reader.op)?;
-            if self.store.revision != revision {
-                return Err(self.violation(
-                    reader.op,
-                    "it should have changed something there, yet its revision is not a new one",
-                ));
-            }
-        }
-        while let Some(past) = self
-            .past
-            .get(self.past_next)
-            .copied()
-            .filter(|p| p.revision == revision)
-        {
-            self.past_next += 1;
-            self.look_back(past)?;
-        }
-        Ok(())
-    }
-
-    fn look_back(&mut self, past: Past<'a>) -> Result<(), Stop> {
-        let compared = match past.request {
-            Request::Range { .. } => self.store.compare_range(past.request, past.response),
-            request => self
-                .store
-                .execute(request, Some(past.response), &mut self.changes),
-        };
-        self.tally.serializable += usize::from(past.serializable);
-        match compared {
-            Err(Mismatch(why)) if past.serializable => {
-                let op = self.op(past.op);
-                let explanation = format!(
-                    "{}: at revision {}: {why}",
-                    words::op(self.index, &op),
-                    past.revision
-                );
-                self.tally.untrue.push((explanation, op.id()));
-                Ok(())
-            }
-            compared => compared.map_err(|m| self.mismatch(past.op, &m)),
         }
     }
 

@@ -4,7 +4,7 @@ use super::done::Done;
 use crate::check::placement;
 use crate::check::used;
 use crate::hash::{FastMap, FastSet};
-use crate::record::Request;
+use crate::record::{Request, Response};
 
 /// One of them.
 #[derive(Debug)]
@@ -86,6 +86,21 @@ impl Losses {
     /// The one that would have written this value.
     pub(super) fn of_value(&self, value: &str) -> Option<usize> {
         self.by_value.get(value).copied()
+    }
+
+    /// The one that an answer shows to have made this revision.
+    pub(super) fn shown(&self, response: &Response, revision: i64) -> Option<usize> {
+        match response {
+            Response::Range { kvs, .. } => {
+                let mut made = kvs.iter().filter(|kv| kv.mod_revision == revision);
+                made.find_map(|kv| self.of_value(&kv.value))
+            }
+            Response::Txn { responses, .. } => {
+                let mut responses = responses.iter();
+                responses.find_map(|response| self.shown(response, revision))
+            }
+            _ => None,
+        }
     }
 
     /// True where its value does not tell that it was it.

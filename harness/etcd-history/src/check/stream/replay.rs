@@ -1,4 +1,11 @@
 //! The store, revision by revision, as far as nothing open can change it.
+//!
+//! Modules: `begin` (where it begins), `unclaimed` (revisions that no acknowledgement claims), `deletes` (those of
+//! which only deletes were seen).
+
+mod begin;
+mod deletes;
+mod unclaimed;
 
 use std::collections::BTreeSet;
 
@@ -6,7 +13,7 @@ use super::ahead::Ahead;
 use super::done::{Done, Stop};
 use super::lost::Losses;
 use super::past::{Late, Pasts};
-use super::ring::{Ring, Slot, WAITING_MAX};
+use super::ring::{Ring, WAITING_MAX};
 
 use crate::check::agree::agree;
 use crate::check::brief::Brief;
@@ -14,12 +21,9 @@ use crate::check::items::Hashed;
 use crate::check::keyspace::Keys;
 use crate::check::log;
 use crate::check::placement::{self, Part};
-use crate::check::rival::{Deletes, Fit, Rival, fit, rival};
 use crate::check::store::{Changed, Mismatch, Model, Value};
-use crate::check::used;
 use crate::check::verdict::Findings;
-use crate::check::words;
-use crate::record::{KeyEvent, Nanos, Outcome, Request, Response};
+use crate::record::{KeyEvent, Nanos, Outcome, Request};
 
 type Store = Model<Brief, Hashed<Value<Brief>>>;
 
@@ -155,7 +159,7 @@ impl Replay {
             && let Some(Outcome::Ok { response, .. }) = done.end.as_ref().map(|end| &end.outcome)
         {
             let next = self.store.revision.saturating_add(1);
-            self.stalled = shown(response, next, &self.losses).is_none();
+            self.stalled = self.losses.shown(response, next).is_none();
         }
         let start = self.start();
         let Some(slot) = self.ring.slot(behind) else {
@@ -259,57 +263,6 @@ impl Replay {
         ))
     }
 
-    /// The store at the beginning, where a read of a range before the first write tells it.
-    fn beginning(&self, done: &Done, revision: i64) -> Option<Store> {
-        let whole = matches!(
-            done.call.request,
-            Request::Range {
-                range_end: Some(_),
-                limit: 0,
-                revision: 0,
-                serializable: false,
-                ..
-            }
-        );
-        match done.op().acked()?.response {
-            Response::Range { kvs, .. } if whole && self.writers == 0 => {
-                Some(Store::at(revision, kvs))
-            }
-            _ => None,
-        }
-    }
-
-    fn begin(&mut self, store: Store) -> Result<(), Stop> {
-        self.store = store;
-        self.begun = true;
-        let early = self.early.take().unwrap_or_default();
-        for (done, part, revision) in early.placed {
-            self.tally.placed -= 1;
-            self.place(done, part, revision)?;
-        }
-        self.see_all(early.seen)
-    }
-
-    /// Without such a read: a new etcd, unless its first revisions are more than unseen writes can have made.
-    fn begin_without(&mut self, settled: i64) -> Result<(), Stop> {
-        let Some(early) = &self.early else {
-            return Ok(());
-        };
-        let before = |part: Part| i64::from(part == Part::Changes);
-        let placed = early.placed.iter();
-        let placed = placed.map(|(_, part, revision)| revision.saturating_sub(before(*part)));
-        let seen = early.seen.iter();
-        let seen = seen.map(|event| log::revision(event).saturating_sub(1));
-        let Some(lowest) = placed.chain(seen).min().filter(|lowest| *lowest < settled) else {
-            return Ok(());
-        };
-        let made = self.fault_writes.range(..=lowest).count();
-        match used::unread(lowest, self.losses.unseen() + made) {
-            Some(reason) => Err(Stop::Unsure(reason)),
-            None => self.begin(Store::at(1, &[])),
-        }
-    }
-
     /// Replays up to this revision.
     pub(super) fn advance(&mut self, settled: i64) -> Result<(), Stop> {
         if !self.begun {
@@ -406,194 +359,5 @@ impl Replay {
             let why = format!("at revision {}: {why}", self.store.revision);
             done.violation(self.start(), &why)
         })
-    }
-
-    /// A revision that no acknowledgement claims; false when nothing tells yet what it was.
-    fn unclaimed(&mut self, revision: i64, slot: &Slot) -> Result<bool, Stop> {
-        let put = slot.events.iter().find_map(|event| match event {
-            KeyEvent::Put { kv, .. } => Some(kv),
-            KeyEvent::Delete { .. } => None,
-        });
-        if let Some(kv) = put {
-            return match self.losses.of_value(&kv.value) {
-                Some(owner) => self.found(owner, revision, &slot.events),
-                None => Err(Stop::Foreign {
-                    explanation: format!(
-                        "{} = {} is of revision {revision}, a watcher saw it, and no operation can have written it \
-                         there",
-                        kv.key,
-                        words::shown(&kv.value)
-                    ),
-                    value: kv.value.clone(),
-                }),
-            };
-        }
-        if let Some(owner) = self.sighted(revision, slot) {
-            return self.found(owner, revision, &slot.events);
-        }
-        if !slot.events.is_empty() {
-            return self.only_deletes(revision, &slot.events);
-        }
-        if self.fault_writes.contains(&revision) {
-            self.store.skip(&mut self.changes);
-            return Ok(true);
-        }
-        Ok(false)
-    }
-
-    /// The write without an acknowledgement that an answer or a previous key shows to have made a revision.
-    fn sighted(&self, revision: i64, slot: &Slot) -> Option<usize> {
-        if self.losses.is_empty() {
-            return None;
-        }
-        let mut slots = std::iter::once(slot).chain(self.ring.iter());
-        slots.find_map(|slot| {
-            let answers = slot.readers.iter().chain(&slot.maker);
-            let mut answers = answers.filter_map(|done| done.op().acked());
-            let read = answers.find_map(|acked| shown(acked.response, revision, &self.losses));
-            let previous = slot.events.iter().filter_map(log::previous);
-            let mut previous = previous.filter(|kv| kv.mod_revision == revision);
-            read.or_else(|| previous.find_map(|kv| self.losses.of_value(&kv.value)))
-        })
-    }
-
-    fn found(&mut self, at: usize, revision: i64, events: &[KeyEvent]) -> Result<bool, Stop> {
-        let lost = self.losses.get(at);
-        let start = self.start();
-        if self.losses.is_alike(at) {
-            return Err(Stop::Unsure(lost.done.alike(start)));
-        }
-        if lost.done.op().failed() {
-            let why = format!("it failed for certain, yet it made revision {revision}");
-            return Err(lost.done.violation(start, &why));
-        }
-        if let Some(earlier) = lost.made {
-            let why = format!("it happened twice, at revisions {earlier} and {revision}");
-            return Err(lost.done.violation(start, &why));
-        }
-        // A lone delete has no mark: that it was this one is a guess, which is held against none.
-        let marked = !matches!(lost.done.call.request, Request::Delete { .. });
-        if marked && lost.done.floor >= revision {
-            let why =
-                format!("revision {revision} had happened before it was called, yet it made it");
-            return Err(lost.done.violation(start, &why));
-        }
-        let (request, store) = (&lost.done.call.request, &mut self.store);
-        let stepped = store.execute(request, None, &mut self.changes);
-        let wrong = match stepped {
-            Err(Mismatch(why)) => Some(why),
-            Ok(()) if store.revision != revision => Some(format!(
-                "it changes nothing at revision {revision}, yet it made it"
-            )),
-            Ok(()) => agree(&self.changes, events, revision, None)
-                .err()
-                .map(|why| format!("the watches disagree: {why}")),
-        };
-        if let Some(why) = wrong {
-            return Err(lost.done.violation(start, &why));
-        }
-        self.losses.found(at, revision);
-        self.tally.found += 1;
-        Ok(true)
-    }
-
-    /// The keys of a lease went together, or a delete of unknown outcome that cannot be recognised.
-    fn only_deletes(&mut self, revision: i64, events: &[KeyEvent]) -> Result<bool, Stop> {
-        // Of a transaction that deletes and puts, a watcher of few keys may have seen the delete alone.
-        if self.losses.may_delete(self.scopes.len() > 1) {
-            return Ok(false);
-        }
-        let held = events
-            .first()
-            .and_then(|event| self.store.get(log::key(event)));
-        let lease = held.map_or(0, |item| item.lease);
-        let seen = seen(&self.scopes, events, lease);
-        let (store, losses) = (&mut self.store, &self.losses);
-        if worst(store, losses, losses.deleters(), (revision, &seen)) != Rival::No {
-            return Ok(false);
-        }
-        self.changes.clear();
-        self.changes.extend(store.leased(lease));
-        if lease == 0 || agree(&self.changes, events, revision, None).is_err() {
-            return self.loose_delete(revision, events);
-        }
-        if worst(store, losses, &losses.loose(), (revision, &seen)) == Rival::Other {
-            return Err(Stop::Unsure(format!(
-                "the end of a lease or a delete of unknown outcome may have made revision {revision}"
-            )));
-        }
-        self.store.drop_lease(lease, &mut self.changes);
-        self.tally.ended += 1;
-        Ok(true)
-    }
-
-    /// A delete of unknown outcome that stands alone leaves no mark.
-    fn loose_delete(&mut self, revision: i64, events: &[KeyEvent]) -> Result<bool, Stop> {
-        let seen = seen(&self.scopes, events, 0);
-        let mut fitting = Vec::new();
-        for at in self.losses.loose() {
-            let done = &self.losses.get(at).done;
-            if done.floor >= revision {
-                continue;
-            }
-            match fit(&mut self.store, &done.call.request, &seen) {
-                Fit::No => {}
-                Fit::Exactly => fitting.push(at),
-                Fit::More => {
-                    return Err(Stop::Unsure(format!(
-                        "what made revision {revision} may have deleted keys that no one watches"
-                    )));
-                }
-            }
-        }
-        match fitting.as_slice() {
-            [] => Ok(false),
-            [owner] => self.found(*owner, revision, events),
-            [..] => Err(Stop::Unsure(format!(
-                "several deletes of unknown outcome may have made revision {revision}"
-            ))),
-        }
-    }
-}
-
-/// What was seen of a revision of which only deletes were seen.
-fn seen<'e>(
-    scopes: &'e BTreeSet<(String, String)>,
-    events: &'e [KeyEvent],
-    lease: i64,
-) -> Deletes<'e> {
-    let one = scopes.first().filter(|_| scopes.len() == 1);
-    Deletes {
-        gone: events.iter().map(log::key).collect(),
-        watched: one.map(|(key, end)| Keys::new(key, Some(end))),
-        lease,
-    }
-}
-
-/// How some lost requests stand to a revision of which only deletes were seen: the worst of them.
-fn worst(
-    store: &mut Store,
-    losses: &Losses,
-    of: &[usize],
-    (revision, seen): (i64, &Deletes<'_>),
-) -> Rival {
-    let done = of.iter().map(|at| &losses.get(*at).done);
-    let done = done.filter(|done| done.floor < revision);
-    let each = done.map(|done| rival(store, &done.call.request, seen));
-    each.max().unwrap_or(Rival::No)
-}
-
-/// The lost write that an answer shows to have made this revision.
-fn shown(response: &Response, revision: i64, losses: &Losses) -> Option<usize> {
-    match response {
-        Response::Range { kvs, .. } => {
-            let mut made = kvs.iter().filter(|kv| kv.mod_revision == revision);
-            made.find_map(|kv| losses.of_value(&kv.value))
-        }
-        Response::Txn { responses, .. } => {
-            let mut responses = responses.iter();
-            responses.find_map(|response| shown(response, revision, losses))
-        }
-        _ => None,
     }
 }

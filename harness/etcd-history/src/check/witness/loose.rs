@@ -2,7 +2,8 @@
 
 use crate::check::keyspace::Keys;
 use crate::check::log::Log;
-use crate::check::{placement, rival};
+use crate::check::placement::{self, Part};
+use crate::check::rival;
 use crate::hash::{FastMap, FastSet};
 use crate::index::Index;
 use crate::record::{KeyEvent, Request};
@@ -47,11 +48,12 @@ impl<'a> Loose<'a> {
     }
 }
 
-/// Transactions of unknown outcome that may delete, and whose values no one saw: they may have happened anywhere.
+/// Transactions of unknown outcome that may delete, and of which no one saw a value that is theirs alone: they may have
+/// happened anywhere. What was acknowledged shows no other write.
 pub(super) fn deleters<'a>(
     index: &Index<'a>,
     log: &Log<'a>,
-    (doubtful, sighted): (&FastMap<&'a str, u32>, &FastMap<i64, u32>),
+    (doubtful, sighted, alike): (&FastMap<&'a str, u32>, &FastMap<i64, u32>, &FastSet<u32>),
 ) -> Vec<u32> {
     let mut deleters = placement::unknown(index, |request| {
         matches!(request, Request::Txn { .. }) && rival::deletes(request)
@@ -59,14 +61,23 @@ pub(super) fn deleters<'a>(
     if deleters.is_empty() {
         return deleters;
     }
-    let mut seen: FastSet<u32> = sighted.values().copied().collect();
-    for (_, entry) in log.entries() {
+    let acked = index.ops.iter().filter_map(|op| {
+        let acked = op.acked()?;
+        let part = placement::part(&op.call.request, acked.response)?;
+        (part == Part::Changes).then_some(acked.revision)
+    });
+    let claimed: FastSet<i64> = acked.collect();
+    let read = sighted.iter();
+    let read = read.filter(|(revision, _)| !claimed.contains(*revision));
+    let mut seen: FastSet<u32> = read.map(|(_, op)| *op).collect();
+    let entries = log.entries();
+    for (_, entry) in entries.filter(|(revision, _)| !claimed.contains(revision)) {
         seen.extend(entry.events.iter().filter_map(|event| match event {
             KeyEvent::Put { kv, .. } => doubtful.get(kv.value.as_str()),
             KeyEvent::Delete { .. } => None,
         }));
     }
-    deleters.retain(|op| !seen.contains(op));
+    deleters.retain(|op| !seen.contains(op) || alike.contains(op));
     deleters
 }
 
