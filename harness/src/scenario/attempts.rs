@@ -160,7 +160,7 @@ mod tests {
         let said = Decision::Again("it was late by its median alone");
         assert_eq!(decide(&[late()]), said);
         let usual = run(Pass, &[80.0, 90.0, 85.0, 99.0, 120.0]);
-        let Decision::Together(Pass, told) = decide(&[late(), usual.clone()]) else {
+        let Decision::Together(Pass, told) = decide(&[late(), usual]) else {
             panic!("ten rounds with a median of 97");
         };
         assert!(told.contains("10 rounds of 2 runs"), "{told}");
