@@ -27,4 +27,7 @@ mod unlabelled;
 mod unreachable;
 mod volume_hosts;
 
+#[cfg(test)]
+mod test_support;
+
 pub(crate) use run::{Context, run};

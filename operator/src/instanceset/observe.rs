@@ -445,13 +445,11 @@ fn variable(pod: &Pod, name: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use kube::runtime::{reflector, watcher};
     use serde_json::json;
 
     use super::*;
     use crate::fake_api::{failure, server};
-
-    const HOST: &str = "kubernetes.io/hostname";
+    use crate::instanceset::test_support::{FakeSources, volume_on};
 
     /// What is said of a claim whose volume was provisioned for node n1 and can be mounted where this label has this
     /// value, when the watch knows n1 with these taints and the API server has it with those.
@@ -462,11 +460,9 @@ mod tests {
     ) -> Option<String> {
         let node = |taints| {
             json!({ "apiVersion": "v1", "kind": "Node", "spec": { "taints": taints },
-                "metadata": { "name": "n1", "labels": { HOST: "n1" } } })
+                "metadata": { "name": "n1", "labels": { HOSTNAME: "n1" } } })
         };
-        let terms = json!([{ "matchExpressions": [{ "key": label, "operator": "In", "values": [value] }] }]);
-        let volume = json!({ "apiVersion": "v1", "kind": "PersistentVolume", "metadata": { "name": "v" },
-            "spec": { "nodeAffinity": { "required": { "nodeSelectorTerms": terms } } } });
+        let volume = volume_on(label, value);
         let (now, list) = (
             node(there),
             |items| json!({ "apiVersion": "v1", "kind": "NodeList", "metadata": {}, "items": items }),
@@ -476,27 +472,19 @@ mod tests {
             asked if asked.contains("/nodes?") => (200, list(json!([now]))),
             _ => failure(404, "NotFound", "there is none"),
         });
-        let (nodes, mut writer) = reflector::store();
-        let known = serde_json::from_value(node(known)).expect("a node");
-        writer.apply_watcher_event(&watcher::Event::Apply(known));
-        let sources = Sources {
-            client: &context.client,
-            agents: &context.agents,
-            views: &MemberStore::default(),
-            nodes: &nodes,
-            rehearsals: &Rehearsals::default(),
-        };
+        let fake = FakeSources::new(context, &[node(known)]);
         let claim = json!({ "spec": { "volumeName": "v" },
             "metadata": { "name": "data-a-1", "annotations": { SELECTED_NODE: "n1" } } });
         let claim = serde_json::from_value(claim).expect("a claim");
-        sources.lost(&claim, false).await.expect("an answer")
+        let told = fake.sources().lost(&claim, false).await;
+        told.expect("an answer")
     }
 
     #[tokio::test]
     async fn a_volume_of_a_node_that_was_declared_out_of_service_is_lost() {
         let off = || json!([{ "key": "node.kubernetes.io/out-of-service", "effect": "NoExecute" }]);
         let silent = || json!([{ "key": "node.kubernetes.io/unreachable", "effect": "NoExecute" }]);
-        let local = (HOST, "n1");
+        let local = (HOSTNAME, "n1");
         let told = lost(local, off(), off()).await;
         let expected =
             "the volume of claim data-a-1 is on node n1, which was declared out of service";
@@ -526,19 +514,11 @@ mod tests {
                 Some(node) => (200, node.clone()),
                 None => failure(404, "NotFound", "there is none"),
             });
-            let (nodes, mut writer) = reflector::store();
-            let known = serde_json::from_value(node(off.clone())).expect("a node");
-            writer.apply_watcher_event(&watcher::Event::Apply(known));
-            let sources = Sources {
-                client: &context.client,
-                agents: &context.agents,
-                views: &MemberStore::default(),
-                nodes: &nodes,
-                rehearsals: &Rehearsals::default(),
-            };
+            let fake = FakeSources::new(context, &[node(off.clone())]);
             let pod = json!({ "metadata": {}, "spec": { "containers": [], "nodeName": "n1" } });
             let pod = serde_json::from_value(pod).expect("a pod");
-            assert_eq!(sources.node(&pod).await.expect("an answer"), expected);
+            let seen = fake.sources().node(&pod).await;
+            assert_eq!(seen.expect("an answer"), expected);
         }
     }
 
