@@ -28,7 +28,7 @@ use super::plan::next_to_move;
 use super::rehearse::{self, Rehearsals};
 use super::resize;
 use super::unreachable::{GivenUp, HOSTNAME};
-use super::volume_hosts::{self, Host, hosts, is_out_of_service};
+use super::volume_hosts::{self, Host, hosts, is_out_of_service, is_ready};
 use crate::agent::{AgentClient, Peer};
 use crate::roles::MemberStore;
 use crate::roles::facts::PodKey;
@@ -256,12 +256,7 @@ impl Sources<'_> {
         if is_out_of_service(&node) {
             return Ok(NodeSeen::OutOfService);
         }
-        let status = node.status.as_ref();
-        let mut conditions = status
-            .iter()
-            .flat_map(|status| status.conditions.iter().flatten());
-        let ready = conditions.any(|c| c.type_ == "Ready" && c.status == "True");
-        Ok(if ready {
+        Ok(if is_ready(&node) {
             NodeSeen::Ready
         } else {
             NodeSeen::NotReady
@@ -499,14 +494,17 @@ mod tests {
 
     #[tokio::test]
     async fn a_node_is_out_of_service_when_the_api_server_says_so_too() {
-        let node = |taints| {
+        let node = |(ready, taints)| {
             json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": "n1" }, "spec": { "taints": taints },
-                "status": { "conditions": [{ "type": "Ready", "status": "True" }] } })
+                "status": { "conditions": [{ "type": "Ready", "status": ready }] } })
         };
         let off = json!([{ "key": "node.kubernetes.io/out-of-service", "effect": "NoExecute" }]);
         for (there, expected) in [
-            (Some(off.clone()), NodeSeen::OutOfService),
-            (Some(json!([])), NodeSeen::Ready),
+            (Some(("Unknown", off.clone())), NodeSeen::OutOfService),
+            (Some(("False", off.clone())), NodeSeen::OutOfService),
+            // It is back, and the taint was forgotten: its pods run.
+            (Some(("True", off.clone())), NodeSeen::Ready),
+            (Some(("Unknown", json!([]))), NodeSeen::NotReady),
             (None, NodeSeen::Gone),
         ] {
             let answer = there.map(node);
@@ -514,7 +512,7 @@ mod tests {
                 Some(node) => (200, node.clone()),
                 None => failure(404, "NotFound", "there is none"),
             });
-            let fake = FakeSources::new(context, &[node(off.clone())]);
+            let fake = FakeSources::new(context, &[node(("Unknown", off.clone()))]);
             let pod = json!({ "metadata": {}, "spec": { "containers": [], "nodeName": "n1" } });
             let pod = serde_json::from_value(pod).expect("a pod");
             let seen = fake.sources().node(&pod).await;
