@@ -57,7 +57,10 @@ impl Sources<'_> {
     }
 
     /// The nodes that the volume of a claim can be mounted on; `None` for any.
-    async fn hosts(&self, claim: &PersistentVolumeClaim) -> Result<Option<Vec<String>>, Error> {
+    pub(super) async fn hosts(
+        &self,
+        claim: &PersistentVolumeClaim,
+    ) -> Result<Option<Vec<String>>, Error> {
         let spec = claim.spec.as_ref();
         let Some(name) = spec.and_then(|spec| spec.volume_name.as_deref()) else {
             return Ok(None);

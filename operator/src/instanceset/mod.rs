@@ -23,6 +23,7 @@ mod rehearse;
 mod resize;
 mod run;
 mod sequence;
+mod tainted;
 mod unlabelled;
 mod unreachable;
 mod volume_hosts;

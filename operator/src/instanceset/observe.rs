@@ -79,6 +79,7 @@ impl Sources<'_> {
             .items;
         let unlabelled = self.unlabelled(desired, &claims).await?;
         claims.extend(unlabelled);
+        let tainted = self.left_tainted(desired, (&listed, &claims)).await?;
         let known = members.known().is_some();
         let given_up = match desired.replace_after.filter(|_| known) {
             Some(after) => {
@@ -98,6 +99,7 @@ impl Sources<'_> {
         let refused_template = self.rehearsals.refusal(self.client, desired, &pods).await;
         let seen = Observed {
             no_node,
+            tainted,
             refused_template,
             refused_move: None,
             made_class: BTreeMap::new(),

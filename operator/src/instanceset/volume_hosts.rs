@@ -24,6 +24,11 @@ pub(super) fn is_out_of_service(node: &Node) -> bool {
     is_tainted(node) && !is_ready(node)
 }
 
+/// True for a node that is ready and was declared out of service before: its administrator has to take the taint off.
+pub(super) fn is_left_tainted(node: &Node) -> bool {
+    is_tainted(node) && is_ready(node)
+}
+
 fn is_tainted(node: &Node) -> bool {
     let spec = node.spec.iter();
     let mut taints = spec.flat_map(|spec| spec.taints.iter().flatten());
