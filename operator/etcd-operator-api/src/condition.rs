@@ -35,6 +35,9 @@ pub enum ConditionType {
     /// A volume is not of the storage class that its template names, and nothing says which was asked for when it was
     /// made (InstanceSet, once it was so).
     StorageClassAssumed,
+    /// A node of a member is ready and still tainted out of service: pods are evicted from it and none is started there
+    /// (InstanceSet, once it was so; Component and Cluster while it is so).
+    NodeTainted,
     /// etcd has raised an alarm and serves less than it should (InstanceSet; Component and Cluster while it stands).
     AlarmRaised,
     /// Pods would be recreated for no other reason than a new release of the operator, and are not; or not before a
@@ -108,6 +111,7 @@ impl ConditionType {
             ConditionType::Quorate => "Quorate",
             ConditionType::ClusterIdConsistent => "ClusterIDConsistent",
             ConditionType::StorageClassAssumed => "StorageClassAssumed",
+            ConditionType::NodeTainted => "NodeTainted",
             ConditionType::AlarmRaised => "AlarmRaised",
             ConditionType::UpdateHeld => "UpdateHeld",
             ConditionType::CertificatesValid => "CertificatesValid",
@@ -200,6 +204,10 @@ pub enum Reason {
     OnRecord,
     /// Of a volume that is not known.
     NotOnRecord,
+    /// The taint was left on a node that is ready.
+    TaintLeft,
+    /// No node of a member that is ready has it.
+    NoTaint,
     /// No alarm stands.
     NoAlarm,
     /// A database has reached its quota.
@@ -306,6 +314,8 @@ impl Reason {
             Reason::DataLost => "DataLost",
             Reason::OnRecord => "OnRecord",
             Reason::NotOnRecord => "NotOnRecord",
+            Reason::TaintLeft => "TaintLeft",
+            Reason::NoTaint => "NoTaint",
             Reason::NoAlarm => "NoAlarm",
             Reason::NoSpace => "NoSpace",
             Reason::Corrupt => "Corrupt",
@@ -457,6 +467,16 @@ pub fn alarm_of(conditions: &[Condition]) -> Option<Observation> {
     let mut reasons = [Reason::Corrupt, Reason::NoSpace].into_iter();
     let reason = reasons.find(|reason| reason.as_str() == known.reason)?;
     Some(Observation::new(kind, true, reason, known.message.clone()))
+}
+
+/// What the conditions of an InstanceSet or Component report of tainted nodes, for the conditions of its owner; `None`
+/// while there is none.
+#[must_use]
+pub fn tainted_of(conditions: &[Condition]) -> Option<Observation> {
+    let kind = ConditionType::NodeTainted;
+    let known = find(conditions, kind).filter(|_| holds(conditions, kind))?;
+    let told = known.message.clone();
+    Some(Observation::new(kind, true, Reason::TaintLeft, told))
 }
 
 /// The update that the conditions of a Component report as held back, for the conditions of its owner; `None` when none

@@ -11,11 +11,12 @@ use crate::model::{Report, report};
 use crate::reasons::{Explained, explained};
 
 /// Conditions that are bad when they hold; the others are bad when they do not.
-const BAD_WHEN_TRUE: [ConditionType; 7] = [
+const BAD_WHEN_TRUE: [ConditionType; 8] = [
     ConditionType::Terminating,
     ConditionType::InstanceFailure,
     ConditionType::InstanceUpdateRestricted,
     ConditionType::StorageClassAssumed,
+    ConditionType::NodeTainted,
     ConditionType::AlarmRaised,
     ConditionType::UpdateHeld,
     ConditionType::Unprotected,

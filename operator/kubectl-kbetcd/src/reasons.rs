@@ -99,6 +99,7 @@ mod tests {
             T::Quorate,
             T::ClusterIdConsistent,
             T::StorageClassAssumed,
+            T::NodeTainted,
             T::AlarmRaised,
             T::UpdateHeld,
             T::CertificatesValid,

@@ -25,11 +25,12 @@ use crate::controller::{
     finalize, heads, is_orphaning, ours, patch, release, specified, stuck, touched, write_status,
 };
 
-/// Conditions of which an event tells when they are false.
-const FAILING: [ConditionType; 3] = [
+/// Conditions of which an event tells when they are bad.
+const FAILING: [ConditionType; 4] = [
     ConditionType::ProvisioningStarted,
     ConditionType::ApplyResources,
     ConditionType::Terminating,
+    ConditionType::NodeTainted,
 ];
 
 /// Look again at the backup that a new Cluster is to begin with: soon at first, and ever less often.

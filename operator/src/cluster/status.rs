@@ -7,7 +7,7 @@ use etcd_operator_api::condition::{self, ConditionType, Observation, Reason, Tru
 use etcd_operator_api::{
     Cluster, ClusterPhase, ClusterStatus, Component, ComponentPhase, TerminationPolicy, labels,
 };
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::ResourceExt;
 
 use super::phase::compose;
@@ -223,7 +223,8 @@ fn component_conditions(cluster: &Cluster, components: &[Component]) -> Vec<Obse
         Observation::new(ConditionType::Available, false, Reason::Unavailable, text)
     };
     let mut all = vec![ready, available];
-    all.extend(alarm(components));
+    all.extend(standing(components, condition::alarm_of));
+    all.extend(standing(components, condition::tainted_of));
     all.extend(held(components));
     all.extend(certificates(components));
     all.extend(accounts(components));
@@ -280,23 +281,21 @@ fn worst(told: Vec<(String, Observation)>) -> Option<Observation> {
     ))
 }
 
-/// The alarms of its components, the reason that of the first.
-fn alarm(components: &[Component]) -> Option<Observation> {
+/// What stands in its components, the reason that of the first.
+fn standing(
+    components: &[Component],
+    of: fn(&[Condition]) -> Option<Observation>,
+) -> Option<Observation> {
     let raised = components.iter().filter_map(|component| {
-        let alarm = condition::alarm_of(&component.status.as_ref()?.conditions)?;
-        Some((component_name(component), alarm))
+        let told = of(&component.status.as_ref()?.conditions)?;
+        Some((component_name(component), told))
     });
     let raised: Vec<_> = raised.collect();
-    let reason = raised.first()?.1.reason;
+    let (kind, reason) = raised.first().map(|(_, told)| (told.kind, told.reason))?;
     let told = raised.iter();
-    let told = told.map(|(name, alarm)| format!("{name}: {}", alarm.message));
+    let told = told.map(|(name, told)| format!("{name}: {}", told.message));
     let text = told.collect::<Vec<_>>().join("; ");
-    Some(Observation::new(
-        ConditionType::AlarmRaised,
-        true,
-        reason,
-        text,
-    ))
+    Some(Observation::new(kind, true, reason, text))
 }
 
 /// Others may edit what the operator owns: its members can be taken away by an ordinary edit.

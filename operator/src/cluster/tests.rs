@@ -289,24 +289,29 @@ fn a_running_component_makes_a_ready_cluster_and_its_status_is_a_fixpoint() {
 }
 
 #[test]
-fn an_alarm_of_a_component_is_the_clusters_while_it_stands() {
-    let mut component = running();
-    let conditions = &mut component.status.as_mut().expect("status").conditions;
-    let mut alarm = conditions[0].clone();
-    (alarm.type_, alarm.reason) = ("AlarmRaised".into(), "NoSpace".into());
-    alarm.message = "store-0 is full".into();
-    conditions.push(alarm);
-    let mut cluster = manifest();
-    let seen = status(&cluster, &[component], &Outcome::Applied, &now());
-    let told = condition::find(&seen.conditions, ConditionType::AlarmRaised).expect("told");
-    assert_eq!(told.message, "store: store-0 is full");
-    assert_eq!(
-        (told.status.as_str(), told.reason.as_str()),
-        ("True", "NoSpace")
-    );
-    cluster.status = Some(seen);
-    let seen = status(&cluster, &[running()], &Outcome::Applied, &now());
-    assert!(condition::find(&seen.conditions, ConditionType::AlarmRaised).is_none());
+fn an_alarm_or_taint_of_a_component_is_the_clusters_while_it_stands() {
+    for (kind, reason) in [
+        (ConditionType::AlarmRaised, "NoSpace"),
+        (ConditionType::NodeTainted, "TaintLeft"),
+    ] {
+        let mut component = running();
+        let conditions = &mut component.status.as_mut().expect("status").conditions;
+        let mut raised = conditions[0].clone();
+        (raised.type_, raised.reason) = (kind.as_str().into(), reason.into());
+        raised.message = "what is wrong".into();
+        conditions.push(raised);
+        let mut cluster = manifest();
+        let seen = status(&cluster, &[component], &Outcome::Applied, &now());
+        let told = condition::find(&seen.conditions, kind).expect("told");
+        assert_eq!(told.message, "store: what is wrong");
+        assert_eq!(
+            (told.status.as_str(), told.reason.as_str()),
+            ("True", reason)
+        );
+        cluster.status = Some(seen);
+        let seen = status(&cluster, &[running()], &Outcome::Applied, &now());
+        assert!(condition::find(&seen.conditions, kind).is_none());
+    }
 }
 
 #[test]

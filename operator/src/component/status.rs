@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use etcd_operator_api::condition::{self, ConditionType, Observation, Reason, Truth, alarm_of};
+use etcd_operator_api::condition::{self, ConditionType, Observation, Reason, Truth};
 use etcd_operator_api::names::ComponentName;
 use etcd_operator_api::{
     Component, ComponentPhase, ComponentStatus, InstanceSet, TerminationPolicy,
@@ -61,7 +61,7 @@ pub(super) fn status(
     };
     let mut observations = outcome_conditions(component, outcome);
     observations.push(available(component, instance_set));
-    observations.extend(instance_set.and_then(alarm));
+    observations.extend(instance_set.into_iter().flat_map(standing));
     observations.extend(secured.certified.as_ref().map(certificates));
     let provided = secured.provided.as_ref();
     observations.extend(provided.map(|provided| accounts(provided, instance_set)));
@@ -146,9 +146,15 @@ fn available(component: &Component, instance_set: Option<&InstanceSet>) -> Obser
     }
 }
 
-/// The alarm that its etcd has raised; no condition while there is none.
-fn alarm(its: &InstanceSet) -> Option<Observation> {
-    alarm_of(&its.status.as_ref()?.conditions)
+/// The alarm that its etcd has raised, and its tainted nodes; no condition while there is none.
+fn standing(its: &InstanceSet) -> Vec<Observation> {
+    let conditions = its.status.as_ref().map(|status| &status.conditions[..]);
+    let conditions = conditions.unwrap_or_default();
+    let told = [
+        condition::alarm_of(conditions),
+        condition::tainted_of(conditions),
+    ];
+    told.into_iter().flatten().collect()
 }
 
 fn certificates(certified: &Certified) -> Observation {

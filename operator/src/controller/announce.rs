@@ -9,7 +9,7 @@ use kube::runtime::events::EventType;
 
 use super::Context;
 
-/// Publishes that the phase is another one, and each condition of these kinds that has become false or says something
+/// Publishes that the phase is another one, and each condition of these kinds that has become bad or says something
 /// else. Pairs are before and after.
 pub(crate) async fn announce<K, P>(
     context: &Context,
@@ -42,9 +42,17 @@ fn failing<'a>(
         let now = condition::find(next, *kind)?;
         let same = condition::find(before, *kind)
             .is_some_and(|old| old.status == now.status && old.message == now.message);
-        (now.status == Truth::False.as_str() && !same).then_some(now)
+        (now.status == bad(*kind).as_str() && !same).then_some(now)
     };
     kinds.iter().filter_map(is_news).collect()
+}
+
+/// What is bad of a condition of this kind.
+fn bad(kind: ConditionType) -> Truth {
+    match kind {
+        ConditionType::NodeTainted => Truth::True,
+        _ => Truth::False,
+    }
 }
 
 #[cfg(test)]
@@ -76,5 +84,20 @@ mod tests {
             assert_eq!(failing((before, next), &kinds).len(), news, "{next:?}");
         }
         assert_eq!(failing((&good, &bad), &kinds[1..]).len(), 0);
+    }
+
+    #[test]
+    fn a_node_that_is_tainted_is_news_while_it_is_so() {
+        let kind = ConditionType::NodeTainted;
+        let shown = |tainted: bool| {
+            let seen = Observation::new(kind, tainted, Reason::TaintLeft, "n1");
+            let mut conditions = Vec::new();
+            record(&mut conditions, &[seen], None, &Time(Timestamp::UNIX_EPOCH));
+            conditions
+        };
+        let (none, on, off) = (vec![], shown(true), shown(false));
+        for (before, next, news) in [(&none, &on, 1), (&on, &on, 0), (&on, &off, 0)] {
+            assert_eq!(failing((before, next), &[kind]).len(), news, "{next:?}");
+        }
     }
 }

@@ -57,7 +57,10 @@ impl Sources<'_> {
     }
 
     /// The nodes that the volume of a claim can be mounted on; `None` for any.
-    async fn hosts(&self, claim: &PersistentVolumeClaim) -> Result<Option<Vec<String>>, Error> {
+    pub(super) async fn hosts(
+        &self,
+        claim: &PersistentVolumeClaim,
+    ) -> Result<Option<Vec<String>>, Error> {
         let spec = claim.spec.as_ref();
         let Some(name) = spec.and_then(|spec| spec.volume_name.as_deref()) else {
             return Ok(None);
@@ -71,45 +74,35 @@ impl Sources<'_> {
 
 #[cfg(test)]
 mod tests {
-    use kube::runtime::{reflector, watcher};
     use serde_json::json;
 
     use super::*;
     use crate::fake_api::{failure, server};
     use crate::instanceset::plan::tests::corrected;
-    use crate::instanceset::rehearse::Rehearsals;
+    use crate::instanceset::test_support::{FakeSources, volume_on};
     use crate::instanceset::unreachable::HOSTNAME;
-    use crate::roles::MemberStore;
 
     /// Whether a-0 is given up 30 minutes after its node, when this process has it 150 minutes ago that the node was
     /// ready, and the API server has this date.
     async fn is_given_up(date: Option<&'static str>) -> bool {
         let (desired, _) = corrected();
-        let terms = json!([{ "matchExpressions": [{ "key": HOSTNAME, "operator": "In", "values": ["n1"] }] }]);
-        let volume = json!({ "apiVersion": "v1", "kind": "PersistentVolume", "metadata": { "name": "v" },
-            "spec": { "nodeAffinity": { "required": { "nodeSelectorTerms": terms } } } });
+        let volume = volume_on(HOSTNAME, "n1");
         let (context, _asked) = server(move |line| match line {
             line if line.contains("/persistentvolumes/v") => (200, volume.clone()),
             line if line.starts_with("GET /version") => (200, json!({ "date": date })),
             _ => failure(404, "NotFound", "there is none"),
         });
-        let (nodes, mut writer) = reflector::store();
         let node = json!({ "metadata": { "name": "n1", "labels": { HOSTNAME: "n1" } }, "status": { "conditions": [
             { "type": "Ready", "status": "Unknown", "lastTransitionTime": "1970-01-01T00:10:00Z" }] } });
-        let node = serde_json::from_value(node).expect("a node");
-        writer.apply_watcher_event(&watcher::Event::Apply(node));
-        let sources = Sources {
-            client: &context.client,
-            agents: &context.agents,
-            views: &MemberStore::default(),
-            nodes: &nodes,
-            rehearsals: &Rehearsals::default(),
-        };
+        let fake = FakeSources::new(context, &[node]);
         let claim = json!({ "metadata": { "name": "data-a-0" }, "spec": { "volumeName": "v" } });
         let claims: [PersistentVolumeClaim; 1] = [serde_json::from_value(claim).expect("a claim")];
         let (pods, now) = (BTreeMap::new(), Timestamp::from_second(160 * 60));
         let limit = (30 * 60, now.expect("in range"));
-        let found = sources.given_up(&desired, (&claims, &pods), limit).await;
+        let found = fake
+            .sources()
+            .given_up(&desired, (&claims, &pods), limit)
+            .await;
         let found = found.expect("an answer");
         found.is_some_and(|found| found.pod == "a-0")
     }

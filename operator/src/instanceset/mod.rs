@@ -23,8 +23,12 @@ mod rehearse;
 mod resize;
 mod run;
 mod sequence;
+mod tainted;
 mod unlabelled;
 mod unreachable;
 mod volume_hosts;
+
+#[cfg(test)]
+mod test_support;
 
 pub(crate) use run::{Context, run};

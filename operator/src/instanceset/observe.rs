@@ -28,7 +28,7 @@ use super::plan::next_to_move;
 use super::rehearse::{self, Rehearsals};
 use super::resize;
 use super::unreachable::{GivenUp, HOSTNAME};
-use super::volume_hosts::{self, Host, hosts, is_out_of_service};
+use super::volume_hosts::{self, Host, hosts, is_out_of_service, is_ready};
 use crate::agent::{AgentClient, Peer};
 use crate::roles::MemberStore;
 use crate::roles::facts::PodKey;
@@ -79,6 +79,7 @@ impl Sources<'_> {
             .items;
         let unlabelled = self.unlabelled(desired, &claims).await?;
         claims.extend(unlabelled);
+        let tainted = self.left_tainted(desired, (&listed, &claims)).await?;
         let known = members.known().is_some();
         let given_up = match desired.replace_after.filter(|_| known) {
             Some(after) => {
@@ -98,6 +99,7 @@ impl Sources<'_> {
         let refused_template = self.rehearsals.refusal(self.client, desired, &pods).await;
         let seen = Observed {
             no_node,
+            tainted,
             refused_template,
             refused_move: None,
             made_class: BTreeMap::new(),
@@ -256,12 +258,7 @@ impl Sources<'_> {
         if is_out_of_service(&node) {
             return Ok(NodeSeen::OutOfService);
         }
-        let status = node.status.as_ref();
-        let mut conditions = status
-            .iter()
-            .flat_map(|status| status.conditions.iter().flatten());
-        let ready = conditions.any(|c| c.type_ == "Ready" && c.status == "True");
-        Ok(if ready {
+        Ok(if is_ready(&node) {
             NodeSeen::Ready
         } else {
             NodeSeen::NotReady
@@ -445,13 +442,11 @@ fn variable(pod: &Pod, name: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use kube::runtime::{reflector, watcher};
     use serde_json::json;
 
     use super::*;
     use crate::fake_api::{failure, server};
-
-    const HOST: &str = "kubernetes.io/hostname";
+    use crate::instanceset::test_support::{FakeSources, volume_on};
 
     /// What is said of a claim whose volume was provisioned for node n1 and can be mounted where this label has this
     /// value, when the watch knows n1 with these taints and the API server has it with those.
@@ -462,11 +457,9 @@ mod tests {
     ) -> Option<String> {
         let node = |taints| {
             json!({ "apiVersion": "v1", "kind": "Node", "spec": { "taints": taints },
-                "metadata": { "name": "n1", "labels": { HOST: "n1" } } })
+                "metadata": { "name": "n1", "labels": { HOSTNAME: "n1" } } })
         };
-        let terms = json!([{ "matchExpressions": [{ "key": label, "operator": "In", "values": [value] }] }]);
-        let volume = json!({ "apiVersion": "v1", "kind": "PersistentVolume", "metadata": { "name": "v" },
-            "spec": { "nodeAffinity": { "required": { "nodeSelectorTerms": terms } } } });
+        let volume = volume_on(label, value);
         let (now, list) = (
             node(there),
             |items| json!({ "apiVersion": "v1", "kind": "NodeList", "metadata": {}, "items": items }),
@@ -476,27 +469,19 @@ mod tests {
             asked if asked.contains("/nodes?") => (200, list(json!([now]))),
             _ => failure(404, "NotFound", "there is none"),
         });
-        let (nodes, mut writer) = reflector::store();
-        let known = serde_json::from_value(node(known)).expect("a node");
-        writer.apply_watcher_event(&watcher::Event::Apply(known));
-        let sources = Sources {
-            client: &context.client,
-            agents: &context.agents,
-            views: &MemberStore::default(),
-            nodes: &nodes,
-            rehearsals: &Rehearsals::default(),
-        };
+        let fake = FakeSources::new(context, &[node(known)]);
         let claim = json!({ "spec": { "volumeName": "v" },
             "metadata": { "name": "data-a-1", "annotations": { SELECTED_NODE: "n1" } } });
         let claim = serde_json::from_value(claim).expect("a claim");
-        sources.lost(&claim, false).await.expect("an answer")
+        let told = fake.sources().lost(&claim, false).await;
+        told.expect("an answer")
     }
 
     #[tokio::test]
     async fn a_volume_of_a_node_that_was_declared_out_of_service_is_lost() {
         let off = || json!([{ "key": "node.kubernetes.io/out-of-service", "effect": "NoExecute" }]);
         let silent = || json!([{ "key": "node.kubernetes.io/unreachable", "effect": "NoExecute" }]);
-        let local = (HOST, "n1");
+        let local = (HOSTNAME, "n1");
         let told = lost(local, off(), off()).await;
         let expected =
             "the volume of claim data-a-1 is on node n1, which was declared out of service";
@@ -511,14 +496,17 @@ mod tests {
 
     #[tokio::test]
     async fn a_node_is_out_of_service_when_the_api_server_says_so_too() {
-        let node = |taints| {
+        let node = |(ready, taints)| {
             json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": "n1" }, "spec": { "taints": taints },
-                "status": { "conditions": [{ "type": "Ready", "status": "True" }] } })
+                "status": { "conditions": [{ "type": "Ready", "status": ready }] } })
         };
         let off = json!([{ "key": "node.kubernetes.io/out-of-service", "effect": "NoExecute" }]);
         for (there, expected) in [
-            (Some(off.clone()), NodeSeen::OutOfService),
-            (Some(json!([])), NodeSeen::Ready),
+            (Some(("Unknown", off.clone())), NodeSeen::OutOfService),
+            (Some(("False", off.clone())), NodeSeen::OutOfService),
+            // It is back, and the taint was forgotten: its pods run.
+            (Some(("True", off.clone())), NodeSeen::Ready),
+            (Some(("Unknown", json!([]))), NodeSeen::NotReady),
             (None, NodeSeen::Gone),
         ] {
             let answer = there.map(node);
@@ -526,19 +514,11 @@ mod tests {
                 Some(node) => (200, node.clone()),
                 None => failure(404, "NotFound", "there is none"),
             });
-            let (nodes, mut writer) = reflector::store();
-            let known = serde_json::from_value(node(off.clone())).expect("a node");
-            writer.apply_watcher_event(&watcher::Event::Apply(known));
-            let sources = Sources {
-                client: &context.client,
-                agents: &context.agents,
-                views: &MemberStore::default(),
-                nodes: &nodes,
-                rehearsals: &Rehearsals::default(),
-            };
+            let fake = FakeSources::new(context, &[node(("Unknown", off.clone()))]);
             let pod = json!({ "metadata": {}, "spec": { "containers": [], "nodeName": "n1" } });
             let pod = serde_json::from_value(pod).expect("a pod");
-            assert_eq!(sources.node(&pod).await.expect("an answer"), expected);
+            let seen = fake.sources().node(&pod).await;
+            assert_eq!(seen.expect("an answer"), expected);
         }
     }
 

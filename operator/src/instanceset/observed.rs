@@ -40,6 +40,8 @@ pub(crate) struct Observed {
     pub members: Reading<MemberList>,
     /// The node that the template names, when there is no such node.
     pub no_node: Option<String>,
+    /// Nodes that are ready and still tainted out of service, by the pod that is there or whose volume is.
+    pub tainted: BTreeMap<String, String>,
     /// Why the API server takes no pod of the template, when pods of another one are there.
     pub refused_template: Option<String>,
     /// Why a claim or a pod that the next member to move would be made of cannot be had.

@@ -52,14 +52,12 @@ fn missing(desired: &Desired, listed: &[PersistentVolumeClaim]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use etcd_operator_api::labels;
-    use kube::runtime::reflector;
     use serde_json::{Value, json};
 
     use super::*;
     use crate::fake_api::{failure, server};
     use crate::instanceset::plan::tests::corrected;
-    use crate::instanceset::rehearse::Rehearsals;
-    use crate::roles::MemberStore;
+    use crate::instanceset::test_support::FakeSources;
 
     fn claim(pod: &str, home: &str) -> Value {
         json!({ "metadata": { "name": format!("data-{pod}"), "annotations": { labels::CLUSTER_UID: home } } })
@@ -78,19 +76,12 @@ mod tests {
                 None => failure(404, "NotFound", "there is none"),
             }
         });
-        let (nodes, _writer) = reflector::store();
-        let sources = Sources {
-            client: &context.client,
-            agents: &context.agents,
-            views: &MemberStore::default(),
-            nodes: &nodes,
-            rehearsals: &Rehearsals::default(),
-        };
+        let fake = FakeSources::new(context, &[]);
         let listed = listed.iter().cloned();
         let listed: Vec<_> = listed
             .map(|claim| serde_json::from_value(claim).expect("a claim"))
             .collect();
-        let found = sources.unlabelled(&desired, &listed).await;
+        let found = fake.sources().unlabelled(&desired, &listed).await;
         let found = found.expect("an answer");
         let asked = asked.lock().expect("no panic");
         (

@@ -18,11 +18,28 @@ pub(super) enum Host {
     Gone,
 }
 
-/// True for a node that an administrator has declared out of service.
+/// True for a node that an administrator has declared out of service, and that is not ready. Of one that is ready it is
+/// not true, or not any more: Kubernetes itself forces no pod away from there (P5).
 pub(super) fn is_out_of_service(node: &Node) -> bool {
+    is_tainted(node) && !is_ready(node)
+}
+
+/// True for a node that is ready and was declared out of service before: its administrator has to take the taint off.
+pub(super) fn is_left_tainted(node: &Node) -> bool {
+    is_tainted(node) && is_ready(node)
+}
+
+fn is_tainted(node: &Node) -> bool {
     let spec = node.spec.iter();
     let mut taints = spec.flat_map(|spec| spec.taints.iter().flatten());
     taints.any(|taint| taint.key == OUT_OF_SERVICE)
+}
+
+/// True for a node whose kubelet reports that it is ready.
+pub(super) fn is_ready(node: &Node) -> bool {
+    let status = node.status.iter();
+    let mut conditions = status.flat_map(|status| status.conditions.iter().flatten());
+    conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
 /// What nodes are good for that have one host name.
@@ -98,18 +115,30 @@ mod tests {
     }
 
     #[test]
-    fn a_node_serves_unless_it_was_declared_out_of_service() {
-        let node = |taints: &[&str]| -> Node {
+    fn a_node_serves_unless_it_was_declared_out_of_service_and_is_not_ready() {
+        let node = |ready: &str, taints: &[&str]| -> Node {
             let taint = |key: &&str| json!({ "key": key, "effect": "NoExecute" });
             let taints: Vec<_> = taints.iter().map(taint).collect();
-            let node = json!({ "metadata": {}, "spec": { "taints": taints } });
+            let conditions = json!([{ "type": "MemoryPressure", "status": "True" },
+                { "type": "Ready", "status": ready }]);
+            let node = json!({ "metadata": {}, "spec": { "taints": taints },
+                "status": { "conditions": conditions } });
             serde_json::from_value(node).expect("a node")
         };
-        let silent = node(&["node.kubernetes.io/unreachable"]);
-        let off = node(&["node.kubernetes.io/unreachable", OUT_OF_SERVICE]);
+        let silent = node("Unknown", &["node.kubernetes.io/unreachable"]);
+        let off = node(
+            "Unknown",
+            &["node.kubernetes.io/unreachable", OUT_OF_SERVICE],
+        );
+        let stopped = node("False", &[OUT_OF_SERVICE]);
+        // The node is back, and the taint was forgotten.
+        let back = node("True", &[OUT_OF_SERVICE]);
         for (nodes, expected) in [
             (vec![], Host::Gone),
             (vec![&off], Host::OutOfService),
+            (vec![&stopped], Host::OutOfService),
+            (vec![&back], Host::Serves),
+            (vec![&off, &back], Host::Serves),
             (vec![&silent], Host::Serves),
             (vec![&off, &silent], Host::Serves),
             (vec![&silent, &off], Host::Serves),

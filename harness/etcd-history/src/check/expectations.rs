@@ -64,6 +64,9 @@ pub struct Expectations {
     pub ends_healthy: bool,
     /// False for a run without Kubernetes: no pods, no labels, no endpoints.
     pub kubernetes: bool,
+    /// The nodes that run the control plane: while one of them serves, writes are seen. Empty in plans from before they
+    /// were on record.
+    pub control_planes: BTreeSet<String>,
     /// Election timeout of etcd, in milliseconds.
     #[serde(deserialize_with = "milliseconds")]
     pub election_ms: u64,
@@ -275,6 +278,7 @@ impl Default for Expectations {
             label_lag_ms: None,
             ends_healthy: true,
             kubernetes: true,
+            control_planes: BTreeSet::new(),
             election_ms: 1_000,
             auto_compaction: None,
             lease_slack_ms: 2_000,

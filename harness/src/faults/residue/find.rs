@@ -17,8 +17,10 @@ use kube::{Api, Client, ResourceExt};
 use serde::Serialize;
 
 use crate::cluster::beside::{self, Beside};
+use crate::cluster::taint::OUT_OF_SERVICE;
 use crate::cluster::{
-    Choice, Cluster, NodeShell, addresses, connect_docker, kind_nodes, node_states, volumes,
+    Choice, Cluster, NodeShell, NodeState, addresses, connect_docker, kind_nodes, node_states,
+    volumes,
 };
 use crate::deploy::{cluster_resource, namespaces_orphaned};
 use crate::faults::flood::UNREADABLE;
@@ -303,6 +305,20 @@ async fn in_nodes(site: &Site, residue: &mut Residue) -> BTreeMap<String, Option
     networks
 }
 
+/// What the API server says of a node that is not as it was.
+fn of_node(state: &NodeState) -> Vec<Leftover> {
+    let tainted = state
+        .out_of_service
+        .then(|| format!("node is tainted {OUT_OF_SERVICE}"));
+    let stopped = match (state.cordoned, state.ready.as_str()) {
+        (true, _) => Some("node is cordoned".to_owned()),
+        (false, "True") => None,
+        (false, ready) => Some(format!("node is not ready (Ready={ready})")),
+    };
+    let found = tainted.into_iter().chain(stopped);
+    found.map(|what| Leftover::new(&state.name, what)).collect()
+}
+
 async fn in_api(
     kube: &Client,
     (nodes, reached): (&BTreeMap<String, Option<String>>, bool),
@@ -311,19 +327,7 @@ async fn in_api(
     let states = node_states(kube).await?;
     // Of a cluster whose nodes no fault can reach their state is not the harness's business.
     let ours = states.iter().filter(|_| reached);
-    for state in ours {
-        if state.out_of_service {
-            let what = "node is tainted out of service";
-            residue.left.push(Leftover::new(&state.name, what));
-        }
-        if state.cordoned {
-            let what = "node is cordoned";
-            residue.left.push(Leftover::new(&state.name, what));
-        } else if state.ready != "True" {
-            let what = format!("node is not ready (Ready={})", state.ready);
-            residue.left.push(Leftover::new(&state.name, what));
-        }
-    }
+    residue.left.extend(ours.flat_map(of_node));
     let missing = nodes
         .keys()
         .filter(|node| !states.iter().any(|state| &state.name == *node));
@@ -420,6 +424,29 @@ mod tests {
             .map(|one| one.place.as_str())
             .collect();
         assert_eq!(places, ["Docker", "nodes", "API server"]);
+    }
+
+    #[test]
+    fn a_taint_that_a_killed_run_left_is_named_whether_its_node_is_ready_or_not() {
+        let told = |ready: &str, cordoned, out_of_service| -> Vec<String> {
+            let state = NodeState {
+                name: "w1".into(),
+                uid: String::new(),
+                ready: ready.into(),
+                cordoned,
+                out_of_service,
+                version: String::new(),
+                boot_id: String::new(),
+            };
+            let left = of_node(&state);
+            left.iter().map(ToString::to_string).collect()
+        };
+        let taint = "w1: node is tainted node.kubernetes.io/out-of-service";
+        assert_eq!(told("True", false, true), [taint]);
+        let silent = "w1: node is not ready (Ready=Unknown)";
+        assert_eq!(told("Unknown", false, true), [taint, silent]);
+        assert_eq!(told("True", true, false), ["w1: node is cordoned"]);
+        assert_eq!(told("True", false, false), Vec::<String>::new());
     }
 
     #[tokio::test]

@@ -74,6 +74,8 @@ impl<'a> TrialRun<'a> {
             // What restarts members meanwhile elects too, each time.
             expectations.terms_per_election = None;
         }
+        let control_planes = lab.cluster.control_planes().into_iter();
+        expectations.control_planes = control_planes.map(str::to_owned).collect();
         expectations.leaving = leaving(subject, &trial.operations);
         expectations.in_time = trial.in_time(plan.scenario.promise.whole_again());
         expectations.member_lists = match trial.operations.is_empty() {

@@ -75,6 +75,25 @@ fn an_alarm_is_told_while_it_stands_and_outweighs_what_is_waited_for() {
 }
 
 #[test]
+fn tainted_nodes_are_told_while_they_are_there() {
+    let tainted = |truth: &str| {
+        let since = "lastTransitionTime: \"1970-01-01T00:00:00Z\"";
+        let told = format!(
+            "{{type: NodeTainted, status: \"{truth}\", reason: TaintLeft, message: n1, {since}}}"
+        );
+        let its = instance_set(3, 3, &format!("conditions: [{told}]\n"));
+        applied(&component(), &its, 20).conditions
+    };
+    let seen = tainted("True");
+    let told = condition::find(&seen, ConditionType::NodeTainted).expect("told");
+    assert_eq!(
+        (told.status.as_str(), told.message.as_str()),
+        ("True", "n1")
+    );
+    assert!(condition::find(&tainted("False"), ConditionType::NodeTainted).is_none());
+}
+
+#[test]
 fn of_one_that_goes_what_it_waits_for_is_told_first() {
     let lost = "conditions: [{type: Quorate, status: \"False\", reason: QuorumLost, message: m, lastTransitionTime: \"1970-01-01T00:00:00Z\"}]";
     let waiting = "waitingOn: [{reason: NodeNotReady, message: wait}]";

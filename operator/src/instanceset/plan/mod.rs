@@ -27,6 +27,7 @@ pub(crate) mod safety;
 pub(crate) mod services;
 pub(crate) mod status;
 pub(crate) mod steps;
+pub(crate) mod tainted;
 pub(crate) mod teardown;
 pub(crate) mod template;
 pub(crate) mod upgrade;

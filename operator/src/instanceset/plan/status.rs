@@ -16,8 +16,8 @@ use super::pods;
 use super::safety::quorum;
 use super::steps::StatusDraft;
 use super::{
-    Plan, Waiting, alarms, asked_class, defragmentation, placement, revision, roster, upgrade,
-    volumes,
+    Plan, Waiting, alarms, asked_class, defragmentation, placement, revision, roster, tainted,
+    upgrade, volumes,
 };
 use crate::instanceset::desired::Desired;
 use crate::instanceset::observed::{NO_CREDENTIALS, Observed, PodSeen, Reading};
@@ -332,6 +332,7 @@ fn observations(
         alarmed(desired, seen),
     ];
     all.extend(asked_class::observation(desired, seen));
+    all.extend(tainted::observation(desired, seen));
     all
 }
 

@@ -29,6 +29,28 @@ mod v2store;
 mod versions;
 mod volumes;
 
+/// The plan for what is seen, which breaks no rule.
+fn lawful(world: &World, seen: &Observed) -> Plan {
+    let next = plan(&world.desired, seen);
+    let broken = check::lint(&world.desired, seen, &next);
+    assert_eq!(broken, Vec::<String>::new());
+    next
+}
+
+/// The plan for the world as it is.
+fn next(world: &World) -> Plan {
+    plan(&world.desired, &world.observe())
+}
+
+/// Asserts that these lines begin some of those told, in this order.
+pub(super) fn in_order(told: &[String], starts: &[&str]) {
+    let at: Vec<_> = starts
+        .iter()
+        .map(|start| told.iter().position(|line| line.starts_with(start)))
+        .collect();
+    assert!(at.iter().all(Option::is_some) && at.is_sorted(), "{told:?}");
+}
+
 /// Plans and acts until nothing more happens; the steps taken, in words.
 pub(super) fn settle(world: &mut World) -> Vec<String> {
     rounds(world, usize::MAX, |_| {})
@@ -38,10 +60,7 @@ pub(super) fn settle(world: &mut World) -> Vec<String> {
 fn rounds(world: &mut World, upto: usize, each: impl Fn(&World)) -> Vec<String> {
     let (mut told, mut quiet) = (Vec::new(), 0);
     for _ in 0..400 {
-        let seen = world.observe();
-        let next = plan(&world.desired, &seen);
-        let broken = check::lint(&world.desired, &seen, &next);
-        assert_eq!(broken, Vec::<String>::new());
+        let next = lawful(world, &world.observe());
         told.extend(next.steps.iter().take(upto).map(summary));
         quiet = if next.steps.is_empty() { quiet + 1 } else { 0 };
         world.take(&next, upto);
@@ -182,11 +201,7 @@ fn a_lost_claim_is_replaced_by_rule() {
         "create pod a-1",
         "promote learner a-1",
     ];
-    let at: Vec<_> = order
-        .iter()
-        .map(|start| told.iter().position(|line| line.starts_with(start)))
-        .collect();
-    assert!(at.iter().all(Option::is_some) && at.is_sorted(), "{told:?}");
+    in_order(&told, &order);
     assert_ne!(world.disk_of("a-1"), before);
     assert_eq!(is_whole(&world), Ok(()));
 }
@@ -206,11 +221,7 @@ fn a_member_is_made_anew_when_asked_and_hands_over_first() {
         "add a-0 as a learner",
         "promote learner a-0",
     ];
-    let at: Vec<_> = order
-        .iter()
-        .map(|start| told.iter().position(|line| line.starts_with(start)))
-        .collect();
-    assert!(at.iter().all(Option::is_some) && at.is_sorted(), "{told:?}");
+    in_order(&told, &order);
     assert_ne!(world.disk_of("a-0"), before);
     assert_eq!(is_whole(&world), Ok(()));
 }
@@ -481,10 +492,7 @@ fn happen(world: &mut World, event: &Event) {
         Event::Blind => world.blind = !world.blind,
         Event::Silence(pod) => world.silent = Some(name(*pod)),
         Event::Crash(_) | Event::Round => {
-            let seen = world.observe();
-            let next = plan(&world.desired, &seen);
-            let broken = check::lint(&world.desired, &seen, &next);
-            assert!(broken.is_empty(), "{broken:?}");
+            let next = lawful(world, &world.observe());
             let upto = if let Event::Crash(upto) = event {
                 *upto
             } else {

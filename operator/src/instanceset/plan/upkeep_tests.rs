@@ -5,7 +5,7 @@ use etcd_operator_api::defragmentation::DefragmentationStep;
 use kbagent_protocol::{Alarm, AlarmKind, Id};
 
 use super::plan;
-use super::tests::{grown, is_whole, settle};
+use super::tests::{grown, in_order, is_whole, settle};
 use super::world::World;
 use crate::instanceset::events::summary;
 
@@ -46,15 +46,6 @@ fn alarm_told(world: &World) -> (Reason, String) {
     let told = told.find(|told| reasons.contains(&told.reason));
     let told = told.expect("the condition");
     (told.reason, told.message)
-}
-
-/// Asserts that these lines begin some of those told, in this order.
-fn in_order(told: &[String], starts: &[&str]) {
-    let at: Vec<_> = starts
-        .iter()
-        .map(|start| told.iter().position(|line| line.starts_with(start)))
-        .collect();
-    assert!(at.iter().all(Option::is_some) && at.is_sorted(), "{told:?}");
 }
 
 #[test]

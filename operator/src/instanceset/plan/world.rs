@@ -397,6 +397,7 @@ impl World {
             service,
             members,
             no_node: self.no_node.clone(),
+            tainted: BTreeMap::new(),
             refused_template: self.refused_template.clone(),
             refused_move: None,
             made_class: BTreeMap::new(),

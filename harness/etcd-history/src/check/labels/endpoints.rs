@@ -18,7 +18,7 @@ const WRITER: &str = "kube-controller-manager";
 /// What shows writes, as a fault names it. While it is stopped the objects are not seen as they change.
 const SHOWS: &str = "kube-apiserver";
 
-/// In the name of a node that it runs on: it stops with that node.
+/// In the name of a node that it runs on, as kind names it: it stops with that node.
 const RUNS_ON: &str = "control-plane";
 
 /// Judges the endpoints of the leader service.
@@ -87,22 +87,35 @@ fn unseen(
     };
     let since = before.iter().rfind(own).map_or(Nanos::MIN, |last| last.t);
     let settle = settle(case);
-    let mut faults = case.index.faults.iter();
-    let stopped = faults.any(|fault| {
+    let then = case.index.faults.iter().filter(|fault| {
         let healed = fault
             .healed
             .map_or(Nanos::MAX, |t| t.saturating_add(settle));
-        hides(fault.target) && since.max(by) <= healed && fault.from <= by
+        since.max(by) <= healed && fault.from <= by
     });
+    let control_planes = &case.expectations.control_planes;
+    let stopped = hide(then.map(|fault| fault.target), control_planes);
     stopped && !next.deleted && next.role.as_deref() == Some(LEADER)
 }
 
-/// Whether a fault of these targets stops what shows writes. Other processes of its node are no such targets.
-fn hides(target: &str) -> bool {
-    let mut nodes = target
-        .split(", ")
-        .filter_map(|one| one.strip_prefix("node "));
-    target.contains(SHOWS) || nodes.any(|node| node.contains(RUNS_ON))
+/// Whether faults of these targets stop what shows writes on all of these nodes; where none is on record, on any. Other
+/// processes of a node are no such targets.
+fn hide<'a>(targets: impl Iterator<Item = &'a str>, control_planes: &BTreeSet<String>) -> bool {
+    let mut stopped = BTreeSet::new();
+    for one in targets.flat_map(|target| target.split(", ")) {
+        let (shows, node) = match one.strip_prefix(SHOWS) {
+            // No node is named: it is stopped on all.
+            Some("") => return true,
+            Some(on) => (true, on.strip_prefix(" on node ")),
+            None => (false, one.strip_prefix("node ")),
+        };
+        let shows = |node: &&str| shows || control_planes.contains(*node) || node.contains(RUNS_ON);
+        stopped.extend(node.filter(shows));
+    }
+    let all = control_planes
+        .iter()
+        .all(|node| stopped.contains(node.as_str()));
+    all && !stopped.is_empty()
 }
 
 /// How long what was stopped may take once it is started again.
@@ -237,4 +250,47 @@ fn able(case: &Case<'_>, window: Window) -> Option<Window> {
     });
     let from = window.from.max(back.max().unwrap_or(Nanos::MIN));
     (from < window.to).then_some(Window { from, ..window })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writes_are_shown_while_one_control_plane_serves() {
+        let hidden = |targets: &[&str], control_planes: &[&str]| {
+            let control_planes = control_planes.iter().map(|&name| name.to_owned());
+            hide(targets.iter().copied(), &control_planes.collect())
+        };
+        let (one, two) = (["a-control-plane"], ["a-control-plane", "head"]);
+        let cases: [(&[&str], bool); 8] = [
+            (&["kube-apiserver"], true),
+            (&["node a-control-plane"], false),
+            (&["kube-apiserver on node a-control-plane"], false),
+            (&["node a-control-plane, node a-worker"], false),
+            (&["node a-control-plane, node head"], true),
+            (
+                &["kube-apiserver on node a-control-plane, kube-apiserver on node head"],
+                true,
+            ),
+            // Two faults at a time.
+            (
+                &["kube-apiserver on node head", "node a-control-plane"],
+                true,
+            ),
+            (
+                &["kube-scheduler on node head", "node a-control-plane"],
+                false,
+            ),
+        ];
+        for (targets, of_two) in cases {
+            assert_eq!(hidden(targets, &two), of_two, "{targets:?}");
+            assert!(hidden(targets, &one), "{targets:?}");
+            assert!(hidden(targets, &[]), "{targets:?}: as kind names it");
+        }
+        for other in ["node a-worker", "kube-scheduler on node a-control-plane"] {
+            assert!(!hidden(&[other], &one) && !hidden(&[other], &[]), "{other}");
+        }
+        assert!(!hidden(&[], &one) && !hidden(&[], &[]));
+    }
 }

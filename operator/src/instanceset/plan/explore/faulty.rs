@@ -31,6 +31,22 @@ fn delete_step(name: &str, pod: &PodSeen, grace: Grace, why: &str) -> Step {
     }
 }
 
+/// The member is removed, and the membership is changed in no other way.
+fn remove_instead(plan: &mut Plan, via: &str, member: &Member, why: &str) {
+    plan.steps.retain(|step| !step.changes_membership());
+    plan.steps.push(Step::RemoveMember {
+        via: Via {
+            pod: via.to_owned(),
+            ip: std::net::Ipv4Addr::LOCALHOST.into(),
+        },
+        pod: member.name.clone(),
+        host: String::new(),
+        member: member.id,
+        why: why.to_owned(),
+        drain: None,
+    });
+}
+
 fn is_going(seen: &Observed, pod: &str) -> bool {
     let claim = seen.claims.get(&names::claim("data", pod));
     claim.is_none_or(|claim| claim.terminating)
@@ -75,18 +91,7 @@ fn going_is_lost(desired: &Desired, seen: &Observed) -> Plan {
         .iter()
         .find(|(name, pod)| **name != member.name && pod.takes_part());
     if let Some((via, _)) = other {
-        plan.steps.retain(|step| !step.changes_membership());
-        plan.steps.push(Step::RemoveMember {
-            via: Via {
-                pod: via.clone(),
-                ip: std::net::Ipv4Addr::LOCALHOST.into(),
-            },
-            pod: member.name.clone(),
-            host: String::new(),
-            member: member.id,
-            why: "its claim is being deleted".to_owned(),
-            drain: None,
-        });
+        remove_instead(&mut plan, via, member, "its claim is being deleted");
     }
     plan
 }
@@ -111,18 +116,7 @@ fn moves_beside_others(desired: &Desired, seen: &Observed) -> Plan {
     };
     let mut others = seen.pods.iter();
     if let Some((via, _)) = others.find(|(pod, there)| **pod != member.name && there.takes_part()) {
-        plan.steps.retain(|step| !step.changes_membership());
-        plan.steps.push(Step::RemoveMember {
-            via: Via {
-                pod: via.clone(),
-                ip: std::net::Ipv4Addr::LOCALHOST.into(),
-            },
-            pod: member.name.clone(),
-            host: String::new(),
-            member: member.id,
-            why: "it moves".to_owned(),
-            drain: None,
-        });
+        remove_instead(&mut plan, via, member, "it moves");
     }
     plan
 }

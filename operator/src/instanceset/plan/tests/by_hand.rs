@@ -4,7 +4,7 @@ use kbagent_protocol::Id;
 
 use super::super::world::World;
 use super::super::{Plan, Step, Waiting, plan, status};
-use super::{grown, is_whole, settle, settle_until_whole};
+use super::{grown, is_whole, next, settle, settle_until_whole};
 use crate::instanceset::events::summary;
 use crate::instanceset::observed::{Observed, Reading};
 
@@ -12,10 +12,6 @@ type Disk = Option<(u64, Option<Id>)>;
 
 fn pods(world: &World) -> Vec<String> {
     world.pod_names()
-}
-
-fn next(world: &World) -> Plan {
-    plan(&world.desired, &world.observe())
 }
 
 fn reasons(plan: &Plan) -> Vec<&'static str> {

@@ -11,10 +11,6 @@ use crate::definition::Minor;
 use crate::instanceset::names::{ASSUMED, CATCH_UP, CLASS};
 use crate::instanceset::plan::{Waiting, next_to_move};
 
-fn next(world: &World) -> Plan {
-    plan(&world.desired, &world.observe())
-}
-
 /// What is said of moves.
 fn told(plan: &Plan) -> String {
     let moving = |why: &&Waiting| matches!(why, Waiting::Moving { .. });

@@ -21,10 +21,7 @@ fn made(world: &mut World, upto: usize) -> Vec<(String, Vec<Vec<String>>)> {
 }
 
 fn round(world: &mut World, upto: usize, made: &mut Vec<(String, Vec<Vec<String>>)>) -> Plan {
-    let seen = world.observe();
-    let next = plan(&world.desired, &seen);
-    let broken = check::lint(&world.desired, &seen, &next);
-    assert_eq!(broken, Vec::<String>::new());
+    let next = lawful(world, &world.observe());
     for step in next.steps.iter().take(upto) {
         if let Step::CreatePod(pod) = step {
             made.push((name_of(pod), nodes(pod.spec.as_ref())));

@@ -6,12 +6,7 @@ use crate::instanceset::names::JOIN;
 /// Rounds as the reconciler carries them out.
 fn rounds(world: &mut World, rounds: usize) {
     for _ in 0..rounds {
-        let seen = world.observe();
-        let next = plan(&world.desired, &seen);
-        assert_eq!(
-            check::lint(&world.desired, &seen, &next),
-            Vec::<String>::new()
-        );
+        let next = lawful(world, &world.observe());
         let before = world.desired.clone();
         world.advance(&before, &next, usize::MAX, true);
         world.tick();

@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
-use super::{check, is_whole, plan, settle};
+use super::{is_whole, lawful, settle};
 use crate::instanceset::names as keys;
 use crate::instanceset::observed::{Observed, Resize};
 use crate::instanceset::plan::world::World;
@@ -31,13 +31,6 @@ fn changed() -> World {
     world
 }
 
-fn next(world: &World, seen: &Observed) -> Plan {
-    let next = plan(&world.desired, seen);
-    let wrong = check::lint(&world.desired, seen, &next);
-    assert_eq!(wrong, Vec::<String>::new());
-    next
-}
-
 fn steps(plan: &Plan) -> Vec<String> {
     let steps = plan.steps.iter();
     steps.map(crate::instanceset::events::summary).collect()
@@ -58,13 +51,13 @@ fn other_amounts_are_given_in_place_one_pod_after_the_other_and_the_leader_last(
 #[test]
 fn the_next_pod_waits_until_the_kubelet_has_applied_the_last_change() {
     let mut world = changed();
-    let first = next(&world, &world.observe());
+    let first = lawful(&world, &world.observe());
     world.take(&first, usize::MAX);
     let mut seen = world.observe();
     let revision = revision::revision(&world.desired);
     let pod = seen.pods.values_mut().find(|pod| pod.revision == revision);
     pod.expect("one has them").resize = Resize::UnderWay("node is full".to_owned());
-    let held = next(&world, &seen);
+    let held = lawful(&world, &seen);
     assert_eq!(steps(&held), Vec::<String>::new());
     let told: Vec<String> = held.waiting.iter().map(ToString::to_string).collect();
     assert!(
@@ -78,7 +71,7 @@ fn the_next_pod_waits_until_the_kubelet_has_applied_the_last_change() {
 #[test]
 fn what_kubernetes_does_not_change_in_place_recreates_the_pod() {
     let recreated = |world: &World, seen: &Observed| {
-        let told = steps(&next(world, seen));
+        let told = steps(&lawful(world, seen));
         assert!(
             told.len() == 1 && told[0].starts_with("evict pod"),
             "{told:?}"
@@ -115,7 +108,7 @@ fn a_refusal_is_that_of_one_revision() {
         let key = keys::RESIZE_REFUSED.to_owned();
         pod.annotations.insert(key, "former".to_owned());
     }
-    let told = steps(&next(&world, &seen));
+    let told = steps(&lawful(&world, &seen));
     assert!(told[0].starts_with("give pod"), "{told:?}");
 }
 
@@ -129,6 +122,6 @@ fn a_pod_that_is_not_ready_is_recreated_with_the_new_amounts() {
     let (name, pod) = ill.expect("a follower");
     pod.ready = false;
     let name = name.clone();
-    let told = steps(&next(&world, &seen));
+    let told = steps(&lawful(&world, &seen));
     assert_eq!(told, [format!("evict pod {name}: it is updated")]);
 }

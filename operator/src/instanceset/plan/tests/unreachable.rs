@@ -1,6 +1,8 @@
 //! Stories of a node that has not been ready for longer than the owner allows.
 
-use etcd_operator_api::condition::Reason;
+use etcd_operator_api::condition::{Reason, record};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
 
 use super::*;
 
@@ -83,4 +85,25 @@ fn without_a_quorum_none_is_given_up_and_all_come_back() {
     settle(&mut world);
     assert_eq!(is_whole(&world), Ok(()));
     assert_eq!(world.members, old);
+}
+
+#[test]
+fn a_ready_node_that_is_still_tainted_is_told_until_the_taint_is_off_and_nothing_is_done() {
+    let mut world = grown(3);
+    let told = |world: &World, seen: &Observed| {
+        let next = plan(&world.desired, seen);
+        assert!(next.steps.is_empty() && next.waiting.is_empty(), "{next:?}");
+        let mut all = next.status.expect("a status").observations.into_iter();
+        all.find(|told| told.kind == ConditionType::NodeTainted)
+    };
+    let mut seen = world.observe();
+    assert_eq!(told(&world, &seen), None, "where it never was so");
+    seen.tainted = BTreeMap::from([("a-1".to_owned(), "n1".to_owned())]);
+    let left = told(&world, &seen).expect("the condition");
+    assert_eq!((left.status, left.reason), (Truth::True, Reason::TaintLeft));
+    assert!(left.message.contains(": n1 (of a-1)."), "{}", left.message);
+    let now = Time(Timestamp::UNIX_EPOCH);
+    record(&mut world.desired.recorded.conditions, &[left], None, &now);
+    let off = told(&world, &world.observe()).expect("the condition");
+    assert_eq!((off.status, off.reason), (Truth::False, Reason::NoTaint));
 }
