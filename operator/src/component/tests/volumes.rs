@@ -177,6 +177,7 @@ fn quota_of(stop: bool) -> Vec<String> {
         service: None,
         members: Reading::Unknown("no member runs".to_owned()),
         no_node: None,
+        tainted: BTreeMap::new(),
         refused_template: None,
         refused_move: None,
         made_class: BTreeMap::new(),
