@@ -1,6 +1,9 @@
 //! Each plan can find its bug, and is what documents and the Makefile say.
 
+use std::time::Duration;
+
 use super::*;
+use crate::faults::{Disturbance, Fault};
 
 #[test]
 fn every_bug_has_a_plan_that_can_find_it() {
