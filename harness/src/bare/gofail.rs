@@ -120,23 +120,43 @@ impl Points {
 
 /// Exit code of a Go program that panicked.
 const PANICKED: i64 = 2;
+/// What etcd says when it has recovered from a panic in a defragmentation, and ends without one.
+const RECOVERED: &str = "unexpected panic during defrag";
+/// Its exit code then.
+const FATAL: i64 = 1;
 
 /// That a member has ended by a panic at this failpoint, by its exit code and the last panic in its log since its
-/// start. One that is thrown again by who recovered it is that one still.
+/// start. One that is thrown again by who recovered it is that one still, and so is one that etcd reports as its fatal
+/// error.
 ///
 /// # Errors
 /// What it ended by instead.
 pub(crate) fn panicked(name: &str, exit_code: i64, log: &str) -> Result<(), String> {
-    let mut lines = log.lines().rev();
-    let Some(last) = lines.find_map(|line| line.strip_prefix("panic: ")) else {
+    let panic = |line: &str| {
+        let thrown = line.strip_prefix("panic: ");
+        let thrown = thrown.map(|text| (text.to_owned(), PANICKED));
+        thrown.or_else(|| recovered(line).map(|text| (text, FATAL)))
+    };
+    let Some((last, ends_with)) = log.lines().rev().find_map(panic) else {
         return Err(format!("it ended with {exit_code} and no panic"));
     };
     let at = last.strip_prefix("failpoint panic: ");
     let at = at.and_then(|text| text.split_whitespace().next());
-    if at == Some(name) && exit_code == PANICKED {
+    if at == Some(name) && exit_code == ends_with {
         return Ok(());
     }
     Err(format!("it ended with {exit_code}, its last panic: {last}"))
+}
+
+/// The panic that etcd recovered from in a defragmentation, where a line of its log reports that.
+fn recovered(line: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Fatal {
+        msg: String,
+        panic: String,
+    }
+    let fatal: Fatal = serde_json::from_str(line).ok()?;
+    (fatal.msg == RECOVERED).then_some(fatal.panic)
 }
 
 #[cfg(test)]
@@ -225,5 +245,23 @@ mod tests {
         let other = log + "panic: runtime error: index out of range\n";
         assert!(of("beforeCommit", 2, &other).is_err_and(|why| why.contains("out of range")));
         assert!(of("beforeCommit", 2, "").is_err_and(|why| why.contains("no panic")));
+    }
+
+    #[test]
+    fn etcd_ends_by_itself_of_a_panic_in_its_defragmentation() {
+        let log = "{\"level\":\"info\",\"msg\":\"defragmenting\"}\n\
+            {\"level\":\"fatal\",\"caller\":\"backend/backend.go:532\",\"msg\":\"unexpected panic during defrag\",\
+            \"panic\":\"failpoint panic: defragBeforeCopy\",\"stacktrace\":\"go.etcd.io/etcd\"}\n";
+        assert_eq!(panicked("defragBeforeCopy", 1, log), Ok(()));
+        let other = panicked("defragBeforeRename", 1, log);
+        assert!(other.is_err_and(|why| why.contains("defragBeforeCopy")));
+        let killed = panicked("defragBeforeCopy", 137, log);
+        assert!(killed.is_err_and(|why| why.contains("137")));
+        let fatal = log.replace("during defrag", "elsewhere");
+        let why = panicked("defragBeforeCopy", 1, &fatal).expect_err("another end");
+        assert!(why.contains("no panic"), "{why}");
+        // One that is thrown ends with another code.
+        let thrown = "panic: failpoint panic: defragBeforeCopy\n";
+        assert!(panicked("defragBeforeCopy", 1, thrown).is_err());
     }
 }

@@ -14,7 +14,6 @@ pub mod catalog;
 mod client;
 mod clock;
 mod cluster;
-mod compactions;
 mod crash;
 mod damage;
 mod defrag;

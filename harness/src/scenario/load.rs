@@ -1,6 +1,6 @@
 //! What the recording client of a trial does differently from its defaults.
 
-use etcd_history::check::OperationKind;
+use etcd_history::check::{Expectations, OperationKind, Traffic};
 use serde::Serialize;
 
 /// What the recording client does differently from its defaults.
@@ -72,8 +72,31 @@ impl Default for Load {
 }
 
 impl Load {
+    /// The same with what must be seen of this load: kinds of operation, locks, and traffic around each fault.
+    pub fn expected(&self, mut expectations: Expectations) -> Expectations {
+        expectations.operations.extend(self.kinds());
+        expectations.contested_locks = self.contested();
+        expectations.traffic = self.least();
+        expectations
+    }
+
+    /// Fewest operations around every fault.
+    fn least(&self) -> Traffic {
+        let mut least = Traffic::default();
+        if self.lone_deletes > 0 {
+            // One client sends ten a second and waits for every answer, and the fault is over in half a second.
+            least.during = 3;
+        }
+        if self.compacts_deletes {
+            // No client but these few writes then, which wait for compactions that last a second.
+            least.before = 5;
+            least.after = 5;
+        }
+        least
+    }
+
     /// What must be seen of it, besides what every load has.
-    pub fn kinds(&self) -> Vec<OperationKind> {
+    fn kinds(&self) -> Vec<OperationKind> {
         let expire = self.leases_expire.then_some(OperationKind::LeaseEnd);
         let compacts = self.compacts || self.compacted_txns || self.compacts_deletes;
         let compact = compacts.then_some(OperationKind::Compact);

@@ -1,6 +1,10 @@
 //! Each plan can find its bug, and is what documents and the Makefile say.
 
+use std::time::Duration;
+
 use super::*;
+use crate::faults::{Disturbance, Fault};
+use crate::scenario::Origin;
 
 #[test]
 fn every_bug_has_a_plan_that_can_find_it() {
@@ -105,6 +109,24 @@ fn a_single_member_loses_its_power_with_a_supervisor_before_it() {
     let layout = plan.layout("7");
     assert_eq!(layout.names(), ["bare-7-0"]);
     assert!(layout.is_supervised());
+}
+
+#[test]
+fn members_change_their_version_as_their_bug_needs_it_and_have_a_later_one_each() {
+    let changes = |name| {
+        let bug = find(name).expect("a bug");
+        for version in [bug.affected, bug.fixed] {
+            assert_eq!(bug.plan(version, 4).images().len(), 2, "{version}");
+        }
+        let plan = bug.plan(bug.affected, 4);
+        let trial = plan.trial().expect("a load");
+        let [Fault::ChangeVersion { in_turn, .. }] = trial.faults.as_slice() else {
+            panic!("one fault: {:?}", trial.faults);
+        };
+        (trial.origin, *in_turn)
+    };
+    assert_eq!(changes("13514"), (Origin::RolledBack, false));
+    assert_eq!(changes("19557"), (Origin::Joined, true));
 }
 
 #[test]

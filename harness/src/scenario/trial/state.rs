@@ -53,10 +53,9 @@ impl<'a> TrialRun<'a> {
         if trial.settings.contains(&(settings::FAST_ELECTION, "false")) {
             promise = promise.elected_by_timers();
         }
-        let mut expectations = promise.expectations(most, trial.events());
+        let expectations = promise.expectations(most, trial.events());
+        let mut expectations = trial.load.expected(expectations);
         expectations.label_lag_ms = label_lag::of(expectations.label_lag_ms, &trial.faults);
-        expectations.operations.extend(trial.load.kinds());
-        expectations.contested_locks = trial.load.contested();
         expectations.members = least;
         let usual = auto_compaction::DEFINED;
         expectations.auto_compaction = auto_compaction::of(&trial.settings, usual);
