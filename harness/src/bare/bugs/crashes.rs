@@ -72,7 +72,7 @@ pub(super) fn read_without_client() -> Bug {
         how: "60 operations a second, a third of them a read in a transaction with its compare 5000 times; all members \
               are frozen for two seconds at once",
         affected: "v3.5.6",
-        fixed: "v3.5.7",
+        fixed: "v3.5.9",
         budget: Duration::from_secs(180),
         checks: &[],
         // The function that has it: by a nil pointer alone etcd may end elsewhere, too.
