@@ -17,7 +17,7 @@
 //! Claims about time ([`continuity`], [`planned`], [`in_time`], the late end of [`leases`]) ask [`machine`] first:
 //! where it was too busy they are not judged. All other claims are judged on every machine. [`shown`] asks all checks
 //! whether and when a history shows a violation. [`stream`](mod@stream) judges linearizability record by record.
-//! [`late`] says whether a run was late by its medians alone, which another run of the same plan may put right.
+//! [`late`] says whether a run was late by its medians alone, so that another run of the same plan is made.
 
 mod agree;
 mod agreement;
